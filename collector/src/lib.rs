@@ -1,0 +1,8 @@
+//! The agent. Data flows one way, each stage a folder: `kernel` or `replay` -> [`connection`] -> [`telemetry`] ->
+//! [`processors`] -> [`export`]. `app` ties them together; see `ARCHITECTURE.md`.
+
+pub mod connection;
+pub mod export;
+pub mod processors;
+pub mod replay;
+pub mod telemetry;

@@ -1,0 +1,2 @@
+//! `spantap`: see `spantap --help`.
+fn main() {}

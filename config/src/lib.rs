@@ -1,0 +1,2 @@
+//! Typed configuration of spantap.
+#![forbid(unsafe_code)]

@@ -1,0 +1,16 @@
+//! Sans-IO protocol parsers: bytes and times come in as arguments, finished exchanges go out as values.
+//!
+//! No sockets, no tasks, no clock, no unsafe. The files of this folder are shared parts, its folders are protocols,
+//! and [`ALL`] lists them: detection, configuration, spans, metrics, the test harness and the replay command all walk
+//! that list, so a new protocol is one folder and one row.
+#![forbid(unsafe_code)]
+
+pub mod exchange;
+pub mod protocol;
+pub mod semconv;
+
+pub use exchange::{Attributes, Exchange, Key, Outcome, Value};
+pub use protocol::{BootNanos, Direction, Gap, Parser, Protocol, Role, Segment, Sniff};
+
+/// Every protocol spantap understands, in the order in which detection asks them.
+pub const ALL: &[&dyn Protocol] = &[];

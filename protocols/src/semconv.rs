@@ -1,0 +1,107 @@
+//! Attribute and metric names of the OpenTelemetry semantic conventions 1.44, the only place where they are spelled.
+//!
+//! Source: <https://github.com/open-telemetry/semantic-conventions/tree/v1.44.0/docs>.
+
+/// `schema_url` of everything emitted.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+/// Attribute names.
+#[expect(
+    missing_docs,
+    reason = "each constant is its own documentation: the text is the name in the conventions"
+)]
+pub mod key {
+    pub const CLIENT_ADDRESS: &str = "client.address";
+    pub const CLIENT_PORT: &str = "client.port";
+    pub const ERROR_TYPE: &str = "error.type";
+    pub const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
+    pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+    pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
+    pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
+    pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+    pub const HTTP_ROUTE: &str = "http.route";
+    pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
+    pub const NETWORK_PEER_PORT: &str = "network.peer.port";
+    pub const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
+    pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+    pub const SERVER_ADDRESS: &str = "server.address";
+    pub const SERVER_PORT: &str = "server.port";
+    pub const URL_FULL: &str = "url.full";
+    pub const URL_PATH: &str = "url.path";
+    pub const URL_QUERY: &str = "url.query";
+    pub const URL_SCHEME: &str = "url.scheme";
+    pub const URL_TEMPLATE: &str = "url.template";
+    pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
+
+    // Resource.
+    pub const HOST_ARCH: &str = "host.arch";
+    pub const HOST_ID: &str = "host.id";
+    pub const HOST_NAME: &str = "host.name";
+    pub const OS_TYPE: &str = "os.type";
+    pub const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
+    pub const PROCESS_EXECUTABLE_PATH: &str = "process.executable.path";
+    pub const PROCESS_PID: &str = "process.pid";
+    pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+    pub const SERVICE_NAME: &str = "service.name";
+    pub const SERVICE_NAMESPACE: &str = "service.namespace";
+    pub const SERVICE_VERSION: &str = "service.version";
+    pub const TELEMETRY_DISTRO_NAME: &str = "telemetry.distro.name";
+    pub const TELEMETRY_DISTRO_VERSION: &str = "telemetry.distro.version";
+    pub const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
+    pub const TELEMETRY_SDK_NAME: &str = "telemetry.sdk.name";
+    pub const TELEMETRY_SDK_VERSION: &str = "telemetry.sdk.version";
+}
+
+/// A duration histogram of the conventions.
+#[derive(Debug, PartialEq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says, in one line.
+    pub description: &'static str,
+    /// Its unit (UCUM).
+    pub unit: &'static str,
+    /// Upper bounds of the explicit buckets, in `unit`, ascending.
+    pub bounds: &'static [f64],
+    /// The attributes that become dimensions; those that the exchange lacks are left out.
+    pub dimensions: &'static [&'static str],
+}
+
+/// The bounds that the conventions advise for durations of HTTP and RPC, in seconds.
+pub const DURATION_BOUNDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// <https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/http/http-metrics.md>
+pub static HTTP_SERVER_REQUEST_DURATION: Metric = Metric {
+    name: "http.server.request.duration",
+    description: "Duration of HTTP server requests.",
+    unit: "s",
+    bounds: DURATION_BOUNDS,
+    dimensions: &[
+        key::HTTP_REQUEST_METHOD,
+        key::URL_SCHEME,
+        key::HTTP_RESPONSE_STATUS_CODE,
+        key::ERROR_TYPE,
+        key::HTTP_ROUTE,
+        key::NETWORK_PROTOCOL_NAME,
+        key::NETWORK_PROTOCOL_VERSION,
+    ],
+};
+
+/// <https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/http/http-metrics.md>
+pub static HTTP_CLIENT_REQUEST_DURATION: Metric = Metric {
+    name: "http.client.request.duration",
+    description: "Duration of HTTP client requests.",
+    unit: "s",
+    bounds: DURATION_BOUNDS,
+    dimensions: &[
+        key::HTTP_REQUEST_METHOD,
+        key::SERVER_ADDRESS,
+        key::SERVER_PORT,
+        key::HTTP_RESPONSE_STATUS_CODE,
+        key::ERROR_TYPE,
+        key::NETWORK_PROTOCOL_NAME,
+        key::NETWORK_PROTOCOL_VERSION,
+        key::URL_TEMPLATE,
+    ],
+};
