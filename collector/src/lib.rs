@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod export;
+pub mod kernel;
 pub mod processors;
 pub mod replay;
 pub mod telemetry;

@@ -1,0 +1,51 @@
+//! What user space decides before loading. The kernel freezes these globals, so to the verifier they are constants,
+//! and branches that they rule out do not exist.
+
+use aya_ebpf::Global;
+use spantap_ebpf_common::{limits, offset::ABSENT};
+
+macro_rules! offsets {
+    ($($name:ident = $path:literal,)+) => {
+        $(
+            #[doc = concat!("Offset of `", $path, "`.")]
+            #[unsafe(no_mangle)]
+            pub static $name: Global<u32> = Global::new(ABSENT);
+        )+
+    };
+}
+spantap_ebpf_common::for_each_offset!(offsets);
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty = $value:expr;)+) => {
+        $(
+            $(#[$doc])*
+            #[unsafe(no_mangle)]
+            pub static $name: Global<$ty> = Global::new($value);
+        )+
+    };
+}
+settings! {
+    /// The agent itself, whose calls are never reported.
+    AGENT_TGID: u32 = 0;
+    /// Bytes copied of one call at most.
+    COPY_BYTES: u32 = limits::COPY_BYTES_DEFAULT;
+    /// Bytes waiting in the ring beyond which the reader is woken at once; below it the reader comes by itself.
+    WAKEUP_BYTES: u64 = 1 << 20;
+    /// Address of `socket_file_ops`, by which a socket's file is known; 0 if hidden, then its inode's mode tells.
+    SOCKET_FILE_OPS: u64 = 0;
+    /// Offsets in the saved registers (`pt_regs`) of this architecture: the call's number, its arguments, and on
+    /// x86-64 the code segment, which tells 32-bit processes apart.
+    REGS_NR: u32 = ABSENT;
+    /// First argument.
+    REGS_ARG0: u32 = ABSENT;
+    /// Second argument.
+    REGS_ARG1: u32 = ABSENT;
+    /// Third argument.
+    REGS_ARG2: u32 = ABSENT;
+    /// Fifth argument.
+    REGS_ARG4: u32 = ABSENT;
+    /// Code segment, or `ABSENT`.
+    REGS_CS: u32 = ABSENT;
+    /// The code segment of 64-bit processes.
+    CS_64: u64 = 0x33;
+}
