@@ -2,6 +2,7 @@
 //! [`processors`] -> [`export`]. `app` ties them together; see `ARCHITECTURE.md`.
 
 pub mod connection;
+pub mod discovery;
 pub mod export;
 pub mod kernel;
 pub mod processors;

@@ -18,7 +18,7 @@ pub struct TlsProbes {
 
 impl TlsProbes {
     /// The functions to look for.
-    pub fn functions() -> impl Iterator<Item = &'static str> {
+    pub fn functions() -> impl Iterator<Item = &'static str> + Clone {
         HOOKS.iter().map(|hook| hook.function)
     }
 }
