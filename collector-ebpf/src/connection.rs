@@ -107,6 +107,9 @@ impl Connection {
             self.flags |= connection_flag::RECEIVED_KNOWN;
         }
         let passed = advance(sock, self.sent_seq, seq, moved);
+        if passed > moved {
+            counters::add(Counter::UnseenBytes, passed - moved);
+        }
         self.sent_seq = seq;
         self.sent += passed;
         Ok(Some(self.sent.saturating_sub(moved)))
@@ -124,7 +127,13 @@ impl Connection {
             counters::bump(Counter::Peeked);
             return Ok(None);
         }
-        let passed = advance(sock, self.received_seq, seq, moved);
+        let mut passed = advance(sock, self.received_seq, seq, moved);
+        if passed == moved + 1 && sock.peer_has_finished()? {
+            passed = moved; // the peer's FIN takes a sequence number, but is no byte
+        }
+        if passed > moved {
+            counters::add(Counter::UnseenBytes, passed - moved);
+        }
         self.received_seq = seq;
         self.received += passed;
         Ok(Some(self.received.saturating_sub(moved)))
@@ -142,9 +151,7 @@ fn advance(sock: Sock, before: u32, after: u32, moved: u64) -> u64 {
         // Kernel TLS counts its records too; a step backwards is another connection in the same struct.
         return moved;
     }
-    if passed > moved {
-        counters::add(Counter::UnseenBytes, passed - moved);
-    } else {
+    if passed < moved {
         counters::bump(Counter::PositionConflict);
     }
     passed

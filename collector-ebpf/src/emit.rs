@@ -157,10 +157,6 @@ unsafe fn finish(to: *mut record::Data, data: &record::Data, captured: u32, faul
     if fault {
         counters::bump(Counter::PayloadFault);
     }
-    counters::add(Counter::CopiedBytes, captured as u64);
-    if data.size > captured {
-        counters::add(Counter::UncopiedBytes, (data.size - captured) as u64);
-    }
 }
 
 #[inline(always)]
@@ -176,5 +172,4 @@ fn submit<T>(entry: RingBufEntry<T>) {
     let waiting = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
     let flags = if waiting >= settings::WAKEUP_BYTES.load() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     entry.submit(flags as u64);
-    counters::bump(Counter::Submitted);
 }

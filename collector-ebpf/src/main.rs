@@ -10,8 +10,10 @@ mod emit;
 mod maps;
 mod programs;
 mod read;
+mod registers;
 mod settings;
 mod socket;
+mod thread;
 mod tls;
 
 #[panic_handler]

@@ -16,8 +16,8 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(65_536, 0);
 
-/// Low bits of the tid -> when the thread entered its newest sending call. A lookup in an array is a handful of
-/// inlined instructions, where a hash costs a call; two threads that share a slot are told apart by `pid_tgid`.
+/// Low bits of the tid -> what the thread is doing. A lookup in an array is a handful of inlined instructions, where a
+/// hash costs a call; two threads that share a slot are told apart by `pid_tgid`, and the later one takes it.
 #[map]
 pub static THREADS: Array<Thread> = Array::with_max_entries(limits::THREAD_SLOTS, 0);
 
@@ -28,10 +28,6 @@ pub static SYSCALLS: Array<u32> = Array::with_max_entries(limits::SYSCALLS, 0);
 /// What was passed on and what was left out, by [`Counter`]. Read by the agent.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
-
-/// Index 0: 1 once a TLS library is probed; until then the socket programs need not look for TLS calls.
-#[map]
-pub static TLS_ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
 
 /// `pid_tgid` -> the TLS call that this thread is inside. Written at its entry, removed at its return.
 #[map]
@@ -69,14 +65,16 @@ pub mod connection_flag {
     pub const TLS: u32 = 1 << 1;
 }
 
-/// When a thread entered a call.
+/// What a thread is doing.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Thread {
     /// Whose slot it is.
     pub pid_tgid: u64,
-    /// `CLOCK_BOOTTIME`.
+    /// When it entered its newest sending call: `CLOCK_BOOTTIME`.
     pub entered_ns: u64,
+    /// The `SSL *` of the TLS call that it is inside; 0 outside.
+    pub ssl: u64,
 }
 
 /// A TLS call in progress.

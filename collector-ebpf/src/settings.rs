@@ -33,19 +33,4 @@ settings! {
     WAKEUP_BYTES: u64 = 1 << 20;
     /// Address of `socket_file_ops`, by which a socket's file is known; 0 if hidden, then its inode's mode tells.
     SOCKET_FILE_OPS: u64 = 0;
-    /// Offsets in the saved registers (`pt_regs`) of this architecture: the call's number, its arguments, and on
-    /// x86-64 the code segment, which tells 32-bit processes apart.
-    REGS_NR: u32 = ABSENT;
-    /// First argument.
-    REGS_ARG0: u32 = ABSENT;
-    /// Second argument.
-    REGS_ARG1: u32 = ABSENT;
-    /// Third argument.
-    REGS_ARG2: u32 = ABSENT;
-    /// Fifth argument.
-    REGS_ARG4: u32 = ABSENT;
-    /// Code segment, or `ABSENT`.
-    REGS_CS: u32 = ABSENT;
-    /// The code segment of 64-bit processes.
-    CS_64: u64 = 0x33;
 }

@@ -1,9 +1,11 @@
 //! From a descriptor to its socket, and what the socket says of itself.
 
-use aya_ebpf::helpers::bpf_get_current_task;
 use spantap_ebpf_common::{Counter, offset::ABSENT, record};
 
-use crate::{read, settings::*};
+use crate::{
+    read::{self, Kernel},
+    settings::*,
+};
 
 /// Address of a `struct sock` that speaks TCP over IPv4 or IPv6.
 #[derive(Clone, Copy)]
@@ -18,21 +20,21 @@ pub const TCP_SYN_SENT: u8 = 2;
 /// `None` if the descriptor is no socket.
 ///
 /// The descriptor's table is read without its lock: whoever closes the descriptor at this moment may make a read fail
-/// or give the newer file, never more than that, since every pointer is read through the checking helper and the
-/// socket must point back at the file.
+/// or give the newer file, never more than that.
 #[inline(always)]
-pub fn of_descriptor(fd: u64) -> Result<Option<u64>, Counter> {
+pub fn of_descriptor<K: Kernel>(fd: u64) -> Result<Option<u64>, Counter> {
     // A descriptor is an `unsigned int`; the upper half of the register is the caller's rubbish.
     let fd = fd & 0xffff_ffff;
     // SAFETY: pointers and integers, read through the checking helper.
     unsafe {
-        let files: u64 = read::kernel(bpf_get_current_task(), TASK_FILES.load())?;
-        let table: u64 = read::kernel(files, FILES_FDT.load())?;
-        let count: u32 = read::kernel(table, FDT_MAX_FDS.load())?;
+        let files: u64 = K::read(K::task(), TASK_FILES.load())?;
+        let table: u64 = K::read(files, FILES_FDT.load())?;
+        let count: u32 = K::read(table, FDT_MAX_FDS.load())?;
         if fd >= count as u64 {
             return Ok(None);
         }
-        let array: u64 = read::kernel(table, FDT_FD.load())?;
+        let array: u64 = K::read(table, FDT_FD.load())?;
+        // A pointer to pointers has no type that the verifier could follow: from here on every read is checked.
         let file: u64 = read::kernel(array + fd * 8, 0)?;
         if file == 0 {
             return Ok(None);
@@ -48,9 +50,6 @@ pub fn of_descriptor(fd: u64) -> Result<Option<u64>, Counter> {
             }
         }
         let socket: u64 = read::kernel(file, FILE_PRIVATE.load())?;
-        if read::kernel::<u64>(socket, SOCKET_FILE.load())? != file {
-            return Ok(None);
-        }
         let sk: u64 = read::kernel(socket, SOCKET_SK.load())?;
         Ok((sk != 0).then_some(sk))
     }
@@ -95,6 +94,12 @@ impl Sock {
     pub fn state(self) -> Result<u8, Counter> {
         // SAFETY: an integer.
         unsafe { read::kernel(self.0, SK_STATE.load()) }
+    }
+
+    /// True if the peer's FIN has arrived: CLOSE, CLOSE_WAIT, LAST_ACK or CLOSING.
+    #[inline(always)]
+    pub fn peer_has_finished(self) -> Result<bool, Counter> {
+        Ok(matches!(self.state()?, 7 | 8 | 9 | 11))
     }
 
     /// True if an upper-layer protocol (kernel TLS) sits on the socket: its sequence numbers count other bytes than

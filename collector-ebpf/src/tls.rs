@@ -13,8 +13,8 @@ use spantap_ebpf_common::{
 use crate::{
     connection::new_id,
     counters, emit,
-    maps::{Connection, TLS_ACTIVE, TLS_CALLS, TLS_SESSIONS, TlsCall, TlsKey, TlsSession, connection_flag},
-    settings,
+    maps::{Connection, TLS_CALLS, TLS_SESSIONS, TlsCall, TlsKey, TlsSession, connection_flag},
+    settings, thread,
 };
 
 /// The thread enters a TLS call.
@@ -25,6 +25,9 @@ pub fn enter(ssl: u64, buffer: u64, moved: u64) -> Result<(), Counter> {
         return Ok(());
     }
     let call = TlsCall { ssl, buffer, moved, entered_ns: emit::now() };
+    if let Some(slot) = thread::take(pid_tgid) {
+        slot.ssl = ssl;
+    }
     TLS_CALLS.insert(pid_tgid, call, 0).map_err(|_| Counter::TlsCallLost)
 }
 
@@ -35,19 +38,21 @@ pub fn leave() -> Option<TlsCall> {
     // SAFETY: copied out at once; only this thread writes under its key.
     let call = unsafe { TLS_CALLS.get(pid_tgid) }.copied()?;
     let _ = TLS_CALLS.remove(pid_tgid);
+    if let Some(slot) = thread::own(pid_tgid) {
+        slot.ssl = 0;
+    }
     Some(call)
 }
 
 /// A system call has moved bytes on `connection`. If the thread is inside a TLS call, the two belong together.
 #[inline(always)]
 pub fn bind(connection: &mut Connection) {
-    if TLS_ACTIVE.get(0).is_none_or(|active| *active == 0) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let Some(slot) = thread::own(pid_tgid) else { return };
+    if slot.ssl == 0 {
         return;
     }
-    let pid_tgid = bpf_get_current_pid_tgid();
-    // SAFETY: copied out at once; only this thread writes under its key.
-    let Some(call) = unsafe { TLS_CALLS.get(pid_tgid) }.copied() else { return };
-    let key = TlsKey { ssl: call.ssl, tgid: pid_tgid >> 32 };
+    let key = TlsKey { ssl: slot.ssl, tgid: pid_tgid >> 32 };
     let Some(session) = session(&key) else { return };
     // SAFETY: a map value lives as long as the program runs.
     unsafe { (*session).connection = connection.id };

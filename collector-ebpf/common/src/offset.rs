@@ -22,7 +22,6 @@ macro_rules! for_each_offset {
             FILE_INODE = "file.f_inode",
             INODE_MODE = "inode.i_mode",
             SOCKET_SK = "socket.sk",
-            SOCKET_FILE = "socket.file",
             SK_FAMILY = "sock.__sk_common.skc_family",
             SK_STATE = "sock.__sk_common.skc_state",
             SK_PROTOCOL = "sock.sk_protocol",

@@ -6,22 +6,22 @@
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
-    macros::raw_tracepoint,
-    programs::RawTracePointContext,
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
 };
 use spantap_ebpf_common::{
     Counter,
-    limits::{MESSAGES_MAX, SYSCALLS as SYSCALLS_MAX, THREAD_SLOTS},
-    offset::ABSENT,
+    limits::{MESSAGES_MAX, SYSCALLS as SYSCALLS_MAX},
     record::{self, flag, kind},
     syscall::op,
 };
 
 use crate::{
     connection, counters, emit,
-    maps::{SYSCALLS, THREADS, connection_flag},
+    maps::{SYSCALLS, connection_flag},
     programs::process,
-    read, settings, socket, tls,
+    read::{self, Checked, Kernel, Typed},
+    registers, settings, socket, thread, tls,
 };
 
 /// Hooks `include/trace/events/syscalls.h: sys_enter(struct pt_regs *regs, long id)`; checked on 6.18.
@@ -32,36 +32,39 @@ pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
     if *operation & op::SENDS == 0 {
         return 0;
     }
-    let pid_tgid = bpf_get_current_pid_tgid();
-    if let Some(slot) = THREADS.get_ptr_mut(pid_tgid as u32 & (THREAD_SLOTS - 1)) {
-        // SAFETY: the map owns the slot; a thread that shares it overwrites both fields, and `pid_tgid` tells.
-        unsafe {
-            (*slot).pid_tgid = pid_tgid;
-            (*slot).entered_ns = emit::now();
-        }
+    if let Some(slot) = thread::take(bpf_get_current_pid_tgid()) {
+        slot.entered_ns = emit::now();
     }
     0
 }
 
 /// Hooks `include/trace/events/syscalls.h: sys_exit(struct pt_regs *regs, long ret)`; checked on 6.18.
+#[btf_tracepoint(function = "sys_exit")]
+pub fn sys_exit_typed(ctx: BtfTracePointContext) -> i32 {
+    count(try_sys_exit::<Typed>(ctx.arg(0), ctx.arg(1)))
+}
+
+/// The same for kernels that refuse the typed one (before 5.11).
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
-    if let Err(counter) = try_sys_exit(&ctx) {
+    count(try_sys_exit::<Checked>(ctx.arg(0), ctx.arg(1)))
+}
+
+#[inline(always)]
+fn count(result: Result<(), Counter>) -> i32 {
+    if let Err(counter) = result {
         counters::bump(counter);
     }
     0
 }
 
 #[inline(always)]
-fn try_sys_exit(ctx: &RawTracePointContext) -> Result<(), Counter> {
+fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Counter> {
     const EINPROGRESS: i64 = -115;
-    let regs: u64 = ctx.arg(0);
-    let result: i64 = ctx.arg(1);
     if result < 0 && result != EINPROGRESS {
         return Ok(());
     }
-    // SAFETY: an integer of the saved registers.
-    let id: u64 = unsafe { read::kernel(regs, settings::REGS_NR.load()) }?;
+    let id = register::<K>(regs, registers::NUMBER)?;
     if id >= SYSCALLS_MAX as u64 {
         return Ok(());
     }
@@ -69,31 +72,30 @@ fn try_sys_exit(ctx: &RawTracePointContext) -> Result<(), Counter> {
     if operation == op::NONE || (bpf_get_current_pid_tgid() >> 32) as u32 == settings::AGENT_TGID.load() {
         return Ok(());
     }
-    if settings::REGS_CS.load() != ABSENT {
-        // SAFETY: an integer of the saved registers.
-        let cs: u64 = unsafe { read::kernel(regs, settings::REGS_CS.load()) }?;
-        if cs != settings::CS_64.load() {
-            return Err(Counter::CompatCall);
-        }
+    if register::<K>(regs, registers::CODE_SEGMENT)? & 0xffff != registers::CODE_SEGMENT_64 {
+        return Err(Counter::CompatCall);
     }
+    let fd = register::<K>(regs, registers::ARGUMENT_0)?;
     match operation & op::SHAPE {
-        op::CONNECT => opened(argument(regs, settings::REGS_ARG0.load())?, flag::CLIENT),
-        op::ACCEPT if result >= 0 => opened(result as u64, flag::SERVER),
-        op::MMAP if result > 0 => mapped(regs),
-        _ if result > 0 && operation & (op::SENDS | op::RECEIVES) != 0 => moved(regs, operation, result as u64),
+        op::CONNECT => opened::<K>(fd, flag::CLIENT),
+        op::ACCEPT if result >= 0 => opened::<K>(result as u64, flag::SERVER),
+        op::MMAP if result > 0 => mapped::<K>(regs),
+        _ if result > 0 && operation & (op::SENDS | op::RECEIVES) != 0 => {
+            moved::<K>(regs, fd, operation, result as u64)
+        }
         _ => Ok(()),
     }
 }
 
 #[inline(always)]
-fn argument(regs: u64, offset: u32) -> Result<u64, Counter> {
-    // SAFETY: an integer of the saved registers.
-    unsafe { read::kernel(regs, offset) }
+fn register<K: Kernel>(regs: u64, offset: u32) -> Result<u64, Counter> {
+    // SAFETY: an integer of the saved registers, which are an argument of the program.
+    unsafe { K::read(regs, offset) }
 }
 
 #[inline(always)]
-fn opened(fd: u64, role: u16) -> Result<(), Counter> {
-    match socket::of_descriptor(fd)? {
+fn opened<K: Kernel>(fd: u64, role: u16) -> Result<(), Counter> {
+    match socket::of_descriptor::<K>(fd)? {
         Some(sk) => connection::opened(sk, role),
         None => Ok(()),
     }
@@ -101,18 +103,18 @@ fn opened(fd: u64, role: u16) -> Result<(), Counter> {
 
 /// `mmap(address, length, protection, flags, fd, offset)`: code from a file is a library.
 #[inline(always)]
-fn mapped(regs: u64) -> Result<(), Counter> {
+fn mapped<K: Kernel>(regs: u64) -> Result<(), Counter> {
     const PROT_EXEC: u64 = 4;
-    let protection = argument(regs, settings::REGS_ARG2.load())?;
-    let fd = argument(regs, settings::REGS_ARG4.load())? as i32;
+    let protection = register::<K>(regs, registers::ARGUMENT_2)?;
+    let fd = register::<K>(regs, registers::ARGUMENT_4)? as i32;
     if protection & PROT_EXEC != 0 && fd >= 0 { process::report(kind::MAPPED) } else { Ok(()) }
 }
 
 /// A call has moved bytes, if its descriptor is a socket.
 #[inline(always)]
-fn moved(regs: u64, operation: u32, result: u64) -> Result<(), Counter> {
-    let Some(sk) = socket::of_descriptor(argument(regs, settings::REGS_ARG0.load())?)? else { return Ok(()) };
-    let address = argument(regs, settings::REGS_ARG1.load())?;
+fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(), Counter> {
+    let Some(sk) = socket::of_descriptor::<K>(fd)? else { return Ok(()) };
+    let address = register::<K>(regs, registers::ARGUMENT_1)?;
     let sends = operation & op::SENDS != 0;
     let shape = operation & op::SHAPE;
     let size = if shape == op::MESSAGES { messages_bytes(address, result)? } else { result };
@@ -141,20 +143,14 @@ fn moved(regs: u64, operation: u32, result: u64) -> Result<(), Counter> {
     };
     match shape {
         op::BUFFER => emit::buffer(&data, address),
-        op::IOVEC => gathered(&data, address, argument(regs, settings::REGS_ARG2.load())?),
+        op::IOVEC => emit::iovecs(&data, address, register::<K>(regs, registers::ARGUMENT_2)?),
         op::MESSAGE => {
             // SAFETY: integers of the process.
             let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
-            gathered(&data, vector, count)
+            emit::iovecs(&data, vector, count)
         }
         _ => messages(&mut data, address, result),
     }
-}
-
-/// A vector of one buffer is just a buffer.
-#[inline(always)]
-fn gathered(data: &record::Data, vector: u64, count: u64) -> Result<(), Counter> {
-    emit::iovecs(data, vector, count)
 }
 
 /// `struct mmsghdr { struct msghdr { name, namelen, iov, iovlen, control, controllen, flags }; unsigned int len; }`
@@ -203,13 +199,10 @@ fn messages(data: &mut record::Data, vector: u64, count: u64) -> Result<(), Coun
 /// When this thread entered the call, if its slot still says so.
 #[inline(always)]
 fn entered(flags: &mut u16, now: u64) -> u64 {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    if let Some(slot) = THREADS.get_ptr_mut(pid_tgid as u32 & (THREAD_SLOTS - 1)) {
-        // SAFETY: the map owns the slot; see `sys_enter`.
-        let (owner, entered_ns) = unsafe { ((*slot).pid_tgid, (*slot).entered_ns) };
-        if owner == pid_tgid {
-            return entered_ns;
-        }
+    if let Some(slot) = thread::own(bpf_get_current_pid_tgid())
+        && slot.entered_ns != 0
+    {
+        return slot.entered_ns;
     }
     *flags |= flag::NO_ENTRY_TIME;
     counters::bump(Counter::EntryTimeLost);

@@ -7,7 +7,7 @@ use aya::{
     programs::{ProgramError, UProbe, uprobe::{UProbeAttachLocation, UProbeScope}},
 };
 
-use super::loader::{chain, refusal, set_flag};
+use super::loader::{chain, refusal};
 
 /// File offsets of the functions of a TLS library that are probed; `None` where the library lacks one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,11 +61,6 @@ impl Attacher {
                 Ok(()) => attached += 1,
                 Err(reason) => refused.push(format!("{}: {reason}", hook.function)),
             }
-        }
-        if attached > 0
-            && let Err(error) = set_flag(self.ebpf.map_mut("TLS_ACTIVE"), 1)
-        {
-            refused.push(format!("TLS_ACTIVE: {}", chain(&error)));
         }
         (attached, refused)
     }

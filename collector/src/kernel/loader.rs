@@ -2,8 +2,8 @@
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, Map, MapData, MapError},
-    programs::{ProgramError, RawTracePoint},
+    maps::{Array, MapData, MapError},
+    programs::{BtfTracePoint, ProgramError, RawTracePoint},
 };
 use spantap_ebpf_common::limits;
 
@@ -75,9 +75,8 @@ pub struct Kernel {
     pub degraded: Vec<(&'static str, String)>,
 }
 
-/// Raw tracepoints: program and tracepoint have one name. The first cannot be done without.
-const TRACEPOINTS: &[&str] =
-    &["sys_exit", "sys_enter", "tcp_destroy_sock", "sched_process_exec", "sched_process_exit"];
+/// Raw tracepoints: program and tracepoint have one name. Without one of them something is not seen, but the rest is.
+const TRACEPOINTS: &[&str] = &["sys_enter", "tcp_destroy_sock", "sched_process_exec", "sched_process_exit"];
 
 impl Kernel {
     /// Loads and attaches everything that does not depend on a process.
@@ -90,11 +89,13 @@ impl Kernel {
         let mut ebpf = load(settings)?;
         fill_syscalls(&mut ebpf)?;
         let mut degraded = Vec::new();
+        if let Err(detail) = attach_typed(&mut ebpf, "sys_exit_typed", "sys_exit") {
+            tracing::debug!(detail, "no typed tracepoints; reading through the checking helper");
+            attach_tracepoint(&mut ebpf, "sys_exit")
+                .map_err(|detail| KernelError::Program { program: "sys_exit", detail })?;
+        }
         for &name in TRACEPOINTS {
             if let Err(detail) = attach_tracepoint(&mut ebpf, name) {
-                if name == TRACEPOINTS[0] {
-                    return Err(KernelError::Program { program: name, detail });
-                }
                 degraded.push((name, detail));
             }
         }
@@ -115,7 +116,7 @@ fn load(settings: &Settings) -> Result<Ebpf, KernelError> {
     // Woken at once when an eighth is full: the reader comes within milliseconds, the rest is its time to come.
     let wakeup_bytes = u64::from(settings.ring_bytes / 8);
     let mut loader = EbpfLoader::new();
-    for (name, offset) in offsets.iter().chain(offsets::REGISTERS) {
+    for (name, offset) in &offsets {
         loader.override_global(name, offset, true);
     }
     loader
@@ -135,6 +136,18 @@ fn fill_syscalls(ebpf: &mut Ebpf) -> Result<(), KernelError> {
         table.set(number, operation, 0).map_err(maps)?;
     }
     Ok(())
+}
+
+/// A program whose arguments carry types, which reads them by plain loads.
+fn attach_typed(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), String> {
+    let btf = aya::Btf::from_sys_fs().map_err(|error| chain(&error))?;
+    let program: &mut BtfTracePoint = ebpf
+        .program_mut(name)
+        .ok_or_else(|| "not in the object".to_owned())?
+        .try_into()
+        .map_err(|error: ProgramError| error.to_string())?;
+    program.load(tracepoint, &btf).map_err(|error| refusal(&error))?;
+    program.attach().map(drop).map_err(|error| chain(&error))
 }
 
 fn attach_tracepoint(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
@@ -183,10 +196,4 @@ fn raise_memlock() {
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the struct is whole and outlives the call.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
-}
-
-/// Sets element 0 of a one-element array.
-pub(super) fn set_flag(map: Option<&mut Map>, value: u32) -> Result<(), MapError> {
-    let Some(map) = map else { return Ok(()) };
-    Array::<&mut MapData, u32>::try_from(map)?.set(0, value, 0)
 }

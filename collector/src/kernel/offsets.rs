@@ -30,30 +30,6 @@ pub(super) fn resolve() -> Result<Vec<(&'static str, u32)>, KernelError> {
         .collect()
 }
 
-/// Offsets in `struct pt_regs` as a system call saves it, by the names of the object's globals.
-///
-/// x86-64: `arch/x86/include/asm/ptrace.h`; the arguments are di, si, dx, r10, r8, and the call's number is orig_ax.
-#[cfg(target_arch = "x86_64")]
-pub(super) const REGISTERS: &[(&str, u32)] = &[
-    ("REGS_NR", 120),
-    ("REGS_ARG0", 112),
-    ("REGS_ARG1", 104),
-    ("REGS_ARG2", 96),
-    ("REGS_ARG4", 72),
-    ("REGS_CS", 136),
-];
-
-/// arm64: `arch/arm64/include/asm/ptrace.h`; x0 is overwritten by the result, orig_x0 keeps the first argument.
-#[cfg(target_arch = "aarch64")]
-pub(super) const REGISTERS: &[(&str, u32)] = &[
-    ("REGS_NR", 280),
-    ("REGS_ARG0", 272),
-    ("REGS_ARG1", 8),
-    ("REGS_ARG2", 16),
-    ("REGS_ARG4", 32),
-    ("REGS_CS", ABSENT),
-];
-
 /// The system calls of interest: number on this architecture -> operation.
 pub(super) fn syscalls() -> impl Iterator<Item = (u32, u32)> {
     spantap_ebpf_common::syscall::TABLE.iter().map(|&(_, x86_64, arm64, operation)| {
