@@ -83,6 +83,17 @@ pub(super) struct Birth {
     pub(super) below_tls: bool,
 }
 
+/// Why a stream is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending<'a> {
+    /// It was closed, with these totals.
+    Close(&'a Close),
+    /// It was idle for too long, or its connection went.
+    Idle,
+    /// It may go on, but we shall not see it.
+    Unseen,
+}
+
 impl Stream {
     pub(super) fn new(birth: Birth) -> Self {
         let lane = || if birth.from_zero { Lane::from_zero() } else { Lane::default() };
@@ -363,23 +374,24 @@ impl Stream {
         self.after_parsing(now, shared);
     }
 
-    /// The stream is over: what is unconsumed stays so, and `close`, if there was one, tells what was never seen.
-    pub(super) fn end(&mut self, at: BootNanos, close: Option<&Close>, shared: &mut Shared) {
+    /// The stream is over: what cannot be consumed now never will be.
+    pub(super) fn end(&mut self, at: BootNanos, ending: Ending<'_>, shared: &mut Shared) {
+        let at = if matches!(ending, Ending::Unseen) { self.active_at } else { at };
         for flow in [Flow::Sent, Flow::Received] {
             self.settle_lane(flow, at, shared);
-            let total = close.map_or(0, |close| match flow {
-                Flow::Sent => close.sent,
-                Flow::Received => close.received,
-            });
-            let missing = self.lanes.of(flow).missing_before(total);
-            if missing > 0 {
-                shared.counters.missing_bytes += missing;
-                let times = Times { first: at, last: at };
-                self.take(flow, Chunk { bytes: &[], missing, times }, shared);
-                self.settle_lane(flow, at, shared);
+        }
+        if let Ending::Close(close) = ending {
+            for (flow, total) in [(Flow::Sent, close.sent), (Flow::Received, close.received)] {
+                let missing = self.lanes.of(flow).missing_before(total);
+                if missing > 0 {
+                    shared.counters.missing_bytes += missing;
+                    let times = Times { first: at, last: at };
+                    self.take(flow, Chunk { bytes: &[], missing, times }, shared);
+                    self.settle_lane(flow, at, shared);
+                }
             }
         }
-        if let State::Parsing(driver) = &mut self.state {
+        if let (State::Parsing(driver), false) = (&mut self.state, matches!(ending, Ending::Unseen)) {
             driver.close(at, shared);
         }
         for lane in self.lanes.both() {

@@ -22,7 +22,7 @@ use super::{
     driver::Shared,
     queue::Spare,
     reassembly::HELD_NS,
-    stream::{Birth, Stream},
+    stream::{Birth, Ending, Stream},
 };
 
 /// Bounds of a [`Table`].
@@ -179,12 +179,12 @@ impl Table {
         self.expire_connections(now);
     }
 
-    /// Ends all streams as if they had been idle for too long: for the end of a recording.
+    /// Nothing more will come, as at the end of a recording: gives up all waiting and forgets all streams.
+    ///
+    /// Parsers are not told that anything closed, since nothing did: what is unanswered yet stays unsaid.
     pub fn finish(&mut self, out: &mut Vec<Finished>) {
         while let Some(slot) = self.stream_use.first() {
-            let at = self.streams.get(slot).map_or(BootNanos(0), |stream| stream.value.active_at);
-            self.shared.counters.expired_streams += 1;
-            self.end_stream(slot, at, None, out);
+            self.end_stream(slot, BootNanos(0), Ending::Unseen, out);
         }
     }
 
@@ -242,7 +242,7 @@ impl Table {
         self.shared.counters.close_events += 1;
         let at = BootNanos(close.boot_ns);
         if let Some(slot) = self.stream_slots.get(&close.stream) {
-            self.end_stream(*slot, at, Some(close), out);
+            self.end_stream(*slot, at, Ending::Close(close), out);
         }
         let socket = close.connection.filter(|_| close.layer == Layer::Socket);
         let Some(slot) = socket.and_then(|id| self.connection_slots.get(&id).copied()) else { return };
@@ -250,7 +250,7 @@ impl Table {
         while let Some(stream) =
             self.connections.get(slot).and_then(|connection| connection.value.streams.first().copied())
         {
-            self.end_stream(stream, at, None, out);
+            self.end_stream(stream, at, Ending::Idle, out);
         }
         self.forget_connection(slot);
     }
@@ -434,7 +434,7 @@ impl Table {
                 return;
             }
             self.shared.counters.expired_streams += 1;
-            self.end_stream(slot, now, None, out);
+            self.end_stream(slot, now, Ending::Idle, out);
         }
     }
 
@@ -460,12 +460,12 @@ impl Table {
         u64::try_from(self.settings.idle.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn end_stream(&mut self, slot: u32, at: BootNanos, close: Option<&Close>, out: &mut Vec<Finished>) {
+    fn end_stream(&mut self, slot: u32, at: BootNanos, ending: Ending<'_>, out: &mut Vec<Finished>) {
         let Some(stream) = self.streams.get(slot) else { return };
         let connection = stream.value.connection.and_then(|slot| self.connections.get(slot));
         let info = connection.and_then(|connection| connection.value.info);
         let Some(mut stream) = self.remove_stream(slot) else { return };
-        stream.end(at, close, &mut self.shared);
+        stream.end(at, ending, &mut self.shared);
         deliver(&mut self.shared.exchanges, &stream, info, &mut self.shared.counters, out);
     }
 

@@ -215,3 +215,18 @@ fn idle_streams_and_connections_expire() {
     assert_eq!((node.table.usage().streams, node.table.usage().connections), (0, 0));
     assert_eq!(node.table.counters().expired_connections, 2);
 }
+
+#[test]
+fn the_end_of_a_recording_makes_no_errors() {
+    let mut node = Node::opened(Some(Opener::Peer), true);
+    let mut script = Script::default();
+    script.exchange(1, 0, 0).exchange(2, 0, 0).say(RECEIVED, b"Q3:0\n");
+    script.calls.swap(1, 3);
+    script.calls.remove(3);
+    node.calls(&script.calls);
+    node.table.finish(&mut node.out);
+    node.assert_balanced();
+    assert_eq!(node.found(), [2], "what was held is given, what is open is not failed");
+    assert_eq!(node.out.len(), 1);
+    assert_eq!(node.table.usage().streams, 0);
+}
