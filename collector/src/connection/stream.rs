@@ -174,7 +174,7 @@ impl Stream {
             }
             Place::Next { overlap: already } => overlap = already,
             Place::Ahead { missing } => {
-                shared.counters.missing_bytes += missing;
+                shared.counters.add_missing(missing);
                 self.take(flow, Chunk { bytes: &[], missing, times }, shared);
             }
         }
@@ -384,7 +384,7 @@ impl Stream {
             for (flow, total) in [(Flow::Sent, close.sent), (Flow::Received, close.received)] {
                 let missing = self.lanes.of(flow).missing_before(total);
                 if missing > 0 {
-                    shared.counters.missing_bytes += missing;
+                    shared.counters.add_missing(missing);
                     let times = Times { first: at, last: at };
                     self.take(flow, Chunk { bytes: &[], missing, times }, shared);
                     self.settle_lane(flow, at, shared);
