@@ -10,7 +10,7 @@ pub mod protocol;
 pub mod semconv;
 
 pub use exchange::{Attributes, Exchange, Key, Outcome, Value};
-pub use protocol::{BootNanos, Direction, Gap, Parser, Protocol, Role, Segment, Sniff};
+pub use protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff};
 
 /// Every protocol spantap understands, in the order in which detection asks them.
 pub const ALL: &[&dyn Protocol] = &[];

@@ -84,6 +84,17 @@ pub enum Sniff {
     NeedMore,
 }
 
+/// What is known of a connection when its parser is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenContext {
+    /// The end that is watched.
+    pub role: Role,
+    /// False if bytes had passed before the first one that the parser will see.
+    pub from_start: bool,
+    /// True if the bytes were taken inside TLS.
+    pub tls: bool,
+}
+
 /// One protocol: a row in [`crate::ALL`].
 pub trait Protocol: Sync {
     /// Lower-case name; also the key under `protocols:` in the configuration.
@@ -96,10 +107,8 @@ pub trait Protocol: Sync {
     /// detection asks again at the next message.
     fn sniff(&self, head: &[u8], expected: Option<Direction>) -> Sniff;
 
-    /// A parser for one connection, watched from the `role` end.
-    ///
-    /// `from_start` is false if bytes had passed before the first one that the parser will see.
-    fn open(&self, role: Role, from_start: bool) -> Box<dyn Parser>;
+    /// A parser for one connection.
+    fn open(&self, context: OpenContext) -> Box<dyn Parser>;
 }
 
 /// The state machine of one connection. Never blocks, reads no clock, never panics, holds bounded memory.
