@@ -127,7 +127,7 @@ impl Exporter {
 
 impl OtlpExporter {
     /// The exporter that `{otlp_http: }` or `{otlp_grpc: }` is.
-    fn new(transport: Transport, signal: Signal) -> Self {
+    pub(crate) fn new(transport: Transport, signal: Signal) -> Self {
         let url = match (transport, signal) {
             (Transport::Grpc, _) => "http://localhost:4317",
             (Transport::Http, Signal::Traces) => "http://localhost:4318/v1/traces",
@@ -258,16 +258,40 @@ fn read_headers(list: Option<&Field<'_>>, entries: Option<&Field<'_>>) -> Vec<He
     headers
 }
 
-/// Adds a header, or replaces the one of the same name.
+/// Adds a header or notes what is wrong with it.
 fn put(headers: &mut Vec<Header>, name_field: &Field<'_>, value_field: &Field<'_>, name: &str, value: &str) {
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.is_empty() || !name.chars().all(token) {
-        name_field.invalid("is not a valid header name", None);
-    } else if !value.chars().all(|c| c == '\t' || matches!(c, ' '..='~')) {
-        value_field.invalid(format!("the value of `{name}` is not printable ASCII"), None);
-    } else {
-        let header = Header { name: name.to_ascii_lowercase(), value: Secret::new(value) };
-        headers.retain(|other| other.name != header.name);
-        headers.push(header);
+    match Header::new(name, value) {
+        Ok(header) => header.put_into(headers),
+        Err(HeaderError::Name) => name_field.invalid("is not a valid header name", None),
+        Err(HeaderError::Value) => {
+            value_field.invalid(format!("the value of `{name}` is not printable ASCII"), None);
+        }
+    }
+}
+
+/// Which half of a header is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderError {
+    Name,
+    Value,
+}
+
+impl Header {
+    /// Spec: RFC 9110, section 5.1 (token) and 5.5, without the obsolete bytes above ASCII, which gRPC has not either.
+    pub(crate) fn new(name: &str, value: &str) -> Result<Self, HeaderError> {
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        if name.is_empty() || !name.chars().all(token) {
+            return Err(HeaderError::Name);
+        }
+        if !value.chars().all(|c| c == '\t' || matches!(c, ' '..='~')) {
+            return Err(HeaderError::Value);
+        }
+        Ok(Self { name: name.to_ascii_lowercase(), value: Secret::new(value) })
+    }
+
+    /// Adds it, in the place of one of the same name.
+    pub(crate) fn put_into(self, headers: &mut Vec<Self>) {
+        headers.retain(|other| other.name != self.name);
+        headers.push(self);
     }
 }

@@ -83,7 +83,8 @@ impl Resource {
         Some(resource)
     }
 
-    fn put(&mut self, attribute: Attribute) {
+    /// Adds an attribute, in the place of one of the same name.
+    pub(crate) fn put(&mut self, attribute: Attribute) {
         self.attributes.retain(|other| other.name != attribute.name);
         self.attributes.push(attribute);
     }

@@ -23,7 +23,7 @@ fn check(yaml: &str) -> Result<Config, Problems> {
 
 /// What is said about `yaml` below the mandatory first line.
 fn said(yaml: &str) -> String {
-    check(&format!("file_format: \"1.1\"\n{yaml}")).unwrap_err().to_string()
+    check(&format!("file_format: \"1.1\"\n{yaml}")).expect_err("the file is wrong").to_string()
 }
 
 fn ours(yaml: &str) -> String {
@@ -182,13 +182,23 @@ fn naming_one_destination_means_only_that_one() {
 
 #[test]
 fn values_arrive() {
-    let yaml = format!(
-        "file_format: \"1.1\"\nlog_level: debug3\nresource:\n  attributes_list: a=1,b=two%20words\n  attributes:\n    \
-         - {{name: a, value: 7, type: int}}\n    - {{name: gone, value: null}}\ndistribution:\n  other-vendor: [1]\n  \
-         spantap:\n    stdout: {{format: otlp-json}}\n    protocols: {{redis: {{enabled: false}}}}\n    capture: \
-         {{bytes_per_call: 512}}\n    shutdown_timeout: ${{UNSET:-1m30s}}\n"
-    );
-    let config = check(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+    let yaml = "\
+file_format: \"1.1\"
+log_level: debug3
+resource:
+  attributes_list: a=1,b=two%20words
+  attributes:
+    - {name: a, value: 7, type: int}
+    - {name: gone, value: null}
+distribution:
+  other-vendor: [1]
+  spantap:
+    stdout: {format: otlp-json}
+    protocols: {redis: {enabled: false}}
+    capture: {bytes_per_call: 512}
+    shutdown_timeout: ${UNSET:-1m30s}
+";
+    let config = check(yaml).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.log_level, LogLevel::Debug);
     let attributes: Vec<_> = config.resource.attributes.into_iter().map(|a| (a.name, a.value)).collect();
     let expected = [
