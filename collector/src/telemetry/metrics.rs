@@ -422,10 +422,7 @@ mod tests {
         assert!((twice.histogram.sum - 0.012).abs() < 1e-12);
         let names: Vec<_> = twice.dimensions.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, [key::HTTP_REQUEST_METHOD, key::URL_SCHEME, key::HTTP_RESPONSE_STATUS_CODE]);
-        assert_eq!(
-            twice.histogram.exemplars[1].unwrap().trace_id,
-            record(Role::Server, 200).trace.trace_id
-        );
+        assert_eq!(twice.histogram.exemplars[1].unwrap().trace_id, record(Role::Server, 200).trace.trace_id);
     }
 
     #[test]
@@ -496,7 +493,9 @@ mod tests {
             .map(|at| {
                 let mut record = record(Role::Server, 200 + at % 5);
                 record.service = service(u32::try_from(at % 20).unwrap(), "shop");
-                record.attributes.push(key::HTTP_ROUTE, Value::Text(format_compact!("/api/{}/{{id}}", at % 10)));
+                record
+                    .attributes
+                    .push(key::HTTP_ROUTE, Value::Text(format_compact!("/api/{}/{{id}}", at % 10)));
                 record
             })
             .collect();

@@ -222,12 +222,8 @@ pub(crate) mod tests {
             let mut exchange = exchange(role, 200);
             exchange.attributes.push(key::SERVER_ADDRESS, Value::Static("shop.example"));
             exchange.attributes.push(key::CLIENT_ADDRESS, Value::Static("1.2.3.4"));
-            exchange.trace = Some(TraceContext {
-                trace_id: [1; 16],
-                parent_id: [2; 8],
-                flags: 0,
-                state: "a=b".into(),
-            });
+            exchange.trace =
+                Some(TraceContext { trace_id: [1; 16], parent_id: [2; 8], flags: 0, state: "a=b".into() });
             let record = Record::from_exchange(
                 exchange,
                 &service(1, "shop"),
