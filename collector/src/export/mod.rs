@@ -1,1 +1,2 @@
-//! See the crate's documentation.
+//! x
+pub mod otlp;

@@ -225,7 +225,7 @@ mod tests {
             ("/wiki/%C3%84pfel", "/wiki/{value}"),
             ("/cart;jsessionid=AB12CD34/items", "/cart/items"),
             ("/blog/how-to-trace-a-service", "/blog/how-to-trace-a-service"),
-            ("/verify/eyJhbGciOiJIUzI1NiJ9", "/verify/{token}"),
+            ("/verify/eyJhbGciOiJIUzI1NiJ9", "/verify/{id}"),
             ("/t/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/t/{id}"),
             ("/reset/dGhpcyBpcyBh-IHRva2Vu_MTIz", "/reset/{token}"),
             ("/ws/room-1/2/3", "/ws/room-{id}/{id}/{id}"),

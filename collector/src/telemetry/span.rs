@@ -7,7 +7,7 @@ use std::{
 
 use compact_str::{CompactString, ToCompactString};
 use opentelemetry::trace::{SpanId, SpanKind, TraceFlags, TraceId};
-use spantap_protocols::{Attributes, Exchange, Role, Value, exchange::TraceContext, semconv::key};
+use spantap_protocols::{Attributes, Exchange, Outcome, Role, Value, exchange::TraceContext, semconv::key};
 
 use super::{Clock, IdGenerator, Record, Service, TraceIds};
 
@@ -51,6 +51,12 @@ impl Record {
                 SpanKind::Client
             }
         };
+        // The span's status and the metric's `error.type` must agree.
+        if let Outcome::Error(error) = &exchange.outcome
+            && attributes.get(key::ERROR_TYPE).is_none()
+        {
+            attributes.push(key::ERROR_TYPE, Value::Text(error.clone()));
+        }
         Self {
             service: Arc::clone(service),
             kind,
@@ -138,7 +144,7 @@ fn address(ip: IpAddr) -> Value {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use spantap_protocols::{BootNanos, Outcome, semconv};
+    use spantap_protocols::{BootNanos, semconv};
 
     use super::*;
     use crate::telemetry::UnixNanos;
