@@ -61,9 +61,8 @@ fn oracle_span(record: &Record) -> Span {
         start_time_unix_nano: record.start.0,
         end_time_unix_nano: record.end.0,
         attributes: oracle_attributes(&record.attributes),
-        status: matches!(record.outcome, Outcome::Error(_)).then(|| {
-            opentelemetry_proto::tonic::trace::v1::Status { code: 2, ..Default::default() }
-        }),
+        status: matches!(record.outcome, Outcome::Error(_))
+            .then(|| opentelemetry_proto::tonic::trace::v1::Status { code: 2, ..Default::default() }),
         ..Span::default()
     }
 }
@@ -273,7 +272,9 @@ fn cost_of_a_span() {
         record.service = service(at % 20, "shop");
         record.attributes.push(key::HTTP_ROUTE, Value::Static("/users/{id}"));
         record.attributes.push(key::NETWORK_PROTOCOL_VERSION, Value::Static("1.1"));
-        record.attributes.push(key::USER_AGENT_ORIGINAL, Value::Text("Mozilla/5.0 (X11; Linux x86_64)".into()));
+        record
+            .attributes
+            .push(key::USER_AGENT_ORIGINAL, Value::Text("Mozilla/5.0 (X11; Linux x86_64)".into()));
         record.target = Some("/users/{id}".into());
         records.push(record);
     }

@@ -119,9 +119,10 @@ impl Reader<'_> {
         if protocol == Protocol::HttpProtobuf && name == generic("ENDPOINT") {
             text = format!("{}{}", text.trim_end_matches('/'), signal.http_path());
         }
-        let uri = text.parse::<Uri>().ok().filter(|uri| {
-            uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https"))
-        });
+        let uri = text
+            .parse::<Uri>()
+            .ok()
+            .filter(|uri| uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
         match &uri {
             None => self.ignore(&name, &text, "a URL with http:// or https://"),
             Some(uri) if protocol == Protocol::HttpProtobuf && uri.port_u16() == Some(4317) => {
@@ -280,10 +281,7 @@ mod tests {
             endpoints(&[("ENDPOINT", "https://c/otlp"), ("METRICS_ENDPOINT", "http://p:9090/api/v1/otlp/x")]),
             ["HttpProtobuf https://c/otlp/v1/traces", "HttpProtobuf http://p:9090/api/v1/otlp/x"]
         );
-        assert_eq!(
-            endpoints(&[("TRACES_ENDPOINT", "http://c:4318")]),
-            ["HttpProtobuf http://c:4318/", ""]
-        );
+        assert_eq!(endpoints(&[("TRACES_ENDPOINT", "http://c:4318")]), ["HttpProtobuf http://c:4318/", ""]);
     }
 
     #[test]
@@ -319,8 +317,7 @@ mod tests {
             ("METRICS_HEADERS", "only=this"),
         ]);
         let traces = found.otlp.traces.unwrap();
-        let pairs: Vec<_> =
-            traces.headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        let pairs: Vec<_> = traces.headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
         assert_eq!(pairs, [("api-key", "a b="), ("x", "y")]);
         assert!(!format!("{traces:?}").contains("a b="));
         assert_eq!(found.otlp.metrics.unwrap().headers.len(), 1);

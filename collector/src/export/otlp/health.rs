@@ -73,7 +73,9 @@ impl Health {
         if std::mem::replace(&mut self.told_partial, true) {
             tracing::debug!("{endpoint} rejected {rejected} {what}: {message}");
         } else {
-            tracing::warn!("{endpoint} rejected {rejected} {what}: {message} (further ones are only counted)");
+            tracing::warn!(
+                "{endpoint} rejected {rejected} {what}: {message} (further ones are only counted)"
+            );
         }
     }
 }

@@ -112,8 +112,9 @@ fn headers(settings: &DestinationSettings, gzip: bool) -> HeaderMap {
 }
 
 fn rustls_without_roots() -> Result<rustls::ClientConfig, SetupError> {
-    let builder = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| SetupError::Tls(error.to_string()))?;
+    let builder =
+        rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| SetupError::Tls(error.to_string()))?;
     Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }

@@ -52,7 +52,8 @@ impl Backoff {
     ) -> Option<Duration> {
         let bound = self.settings.initial.saturating_mul(1 << self.attempt.min(16)).min(self.settings.max);
         self.attempt += 1;
-        let jittered = Duration::from_nanos(random.up_to(u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)));
+        let jittered =
+            Duration::from_nanos(random.up_to(u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)));
         let wait = jittered.max(not_before.unwrap_or_default());
         (spent.saturating_add(wait) < self.settings.give_up_after).then_some(wait)
     }
@@ -82,7 +83,9 @@ pub(super) fn of_grpc(status: &Status) -> Failure {
 /// Judges an HTTP status other than 2xx.
 pub(super) fn of_http(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     let kind = match status.as_u16() {
-        429 | 502 | 503 | 504 => FailureKind::Retryable { not_before: retry_after(headers, clock::unix_now_s()) },
+        429 | 502 | 503 | 504 => {
+            FailureKind::Retryable { not_before: retry_after(headers, clock::unix_now_s()) }
+        }
         413 => FailureKind::TooLarge,
         _ => FailureKind::Permanent,
     };
@@ -259,7 +262,10 @@ mod tests {
         }
         for (at, longest) in longest.iter().enumerate() {
             let bound = (1_u64 << at).min(30) as f64;
-            assert!(longest.as_secs_f64() <= bound && longest.as_secs_f64() > bound * 0.9, "{at}: {longest:?}");
+            assert!(
+                longest.as_secs_f64() <= bound && longest.as_secs_f64() > bound * 0.9,
+                "{at}: {longest:?}"
+            );
         }
         let mut backoff = Backoff::new(settings);
         let floor = Some(Duration::from_secs(60));
