@@ -75,13 +75,21 @@ impl Batcher {
         }
     }
 
-    /// Adds a span.
-    pub(in crate::export) fn push_span(&mut self, record: &Record) {
-        let open = Open::of(&mut self.open, &mut self.bytes, &record.service);
-        let before = open.items.len();
-        self.dropped_attributes += spans::put_span(&mut open.items, &mut self.scratch, record);
-        self.bytes += open.items.len() - before;
+    /// Adds a span. If it would make the request larger than `bytes_max`, the request so far is returned first.
+    pub(in crate::export) fn push_span(&mut self, record: &Record, bytes_max: usize) -> Option<Batch> {
+        self.scratch.clear();
+        self.dropped_attributes += spans::put_span(&mut self.scratch, record);
+        let len = field_len(self.scratch.len());
+        let mut full = None;
+        let mut open = Open::of(&mut self.open, &mut self.bytes, &record.service);
+        if self.items > 0 && self.bytes + len > bytes_max {
+            full = self.finish();
+            open = Open::of(&mut self.open, &mut self.bytes, &record.service);
+        }
+        put_bytes(&mut open.items, SCOPE_ITEM, &self.scratch);
+        self.bytes += len;
         self.items += 1;
+        full
     }
 
     /// Adds all points of a snapshot; `full` gets a batch whenever `bytes_max` is reached.
@@ -108,14 +116,10 @@ impl Batcher {
         self.finish().into_iter().for_each(full);
     }
 
-    /// How large the request would be, to within a few bytes per service.
-    pub(in crate::export) fn bytes(&self) -> usize {
+    /// How large the request would be at most.
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// How many spans or points are waiting.
-    pub(in crate::export) fn items(&self) -> u64 {
-        self.items
     }
 
     /// Attributes that did not fit their span, since the start.

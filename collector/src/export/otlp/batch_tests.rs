@@ -71,6 +71,10 @@ fn decode(batch: &Batch) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest::decode(batch.body.clone()).unwrap()
 }
 
+fn push(batcher: &mut Batcher, record: &Record) {
+    assert_eq!(batcher.push_span(record, usize::MAX), None);
+}
+
 fn spans_of(request: &ExportTraceServiceRequest) -> Vec<Span> {
     request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| s.spans.clone()).collect()
 }
@@ -121,7 +125,7 @@ proptest! {
     #[test]
     fn spans_decode_to_what_they_were(records in proptest::collection::vec(any_record(), 1..12)) {
         let mut batcher = Batcher::new(Signal::Traces);
-        records.iter().for_each(|record| batcher.push_span(record));
+        records.iter().for_each(|record| push(&mut batcher, record));
         let estimate = batcher.bytes();
         let batch = batcher.finish().unwrap();
         prop_assert!(batch.body.len() <= estimate);
@@ -148,7 +152,7 @@ proptest! {
     #[test]
     fn halves_hold_everything_once(records in proptest::collection::vec(any_record(), 1..30)) {
         let mut batcher = Batcher::new(Signal::Traces);
-        records.iter().for_each(|record| batcher.push_span(record));
+        records.iter().for_each(|record| push(&mut batcher, record));
         let batch = batcher.finish().unwrap();
         let whole = spans_of(&decode(&batch));
         match batch.split() {
@@ -180,19 +184,34 @@ fn attributes_beyond_the_limit_are_counted() {
         record.attributes.push(Key::Owned(format_compact!("k{at}")), Value::Int(at));
     }
     let mut batcher = Batcher::new(Signal::Traces);
-    batcher.push_span(&record);
+    push(&mut batcher, &record);
     let span = &spans_of(&decode(&batcher.finish().unwrap()))[0];
     assert_eq!((span.attributes.len(), u64::from(span.dropped_attributes_count)), (128, own));
     assert_eq!(batcher.dropped_attributes(), own);
 }
 
 #[test]
+fn requests_are_cut_by_bytes_and_lose_nothing() {
+    let mut batcher = Batcher::new(Signal::Traces);
+    let mut batches = Vec::new();
+    for id in 0..1000 {
+        let mut record = record(Role::Server, 200);
+        record.service = service(id % 7, "shop");
+        batches.extend(batcher.push_span(&record, 20_000));
+    }
+    batches.extend(batcher.finish());
+    assert!(batches.iter().all(|batch| batch.body.len() <= 20_000));
+    assert!(batches.iter().rev().skip(1).all(|batch| batch.body.len() > 19_000));
+    assert_eq!(batches.iter().map(|batch| spans_of(&decode(batch)).len()).sum::<usize>(), 1000);
+}
+
+#[test]
 fn an_empty_envelope_is_never_made() {
     let mut batcher = Batcher::new(Signal::Traces);
     assert_eq!(batcher.finish(), None);
-    batcher.push_span(&record(Role::Server, 200));
+    push(&mut batcher, &record(Role::Server, 200));
     assert!(batcher.finish().is_some());
-    assert_eq!((batcher.finish(), batcher.bytes(), batcher.items()), (None, 0, 0));
+    assert_eq!((batcher.finish(), batcher.bytes()), (None, 0));
 }
 
 fn snapshot(services: u32, routes: u32) -> MetricsSnapshot {
@@ -282,9 +301,8 @@ fn cost_of_a_span() {
     for round in 0..3 {
         let (begin, mut bytes, mut batches) = (std::time::Instant::now(), 0, 0);
         for record in records.iter().cycle().take(500_000) {
-            batcher.push_span(record);
-            if batcher.bytes() >= 2 << 20 {
-                bytes += batcher.finish().unwrap().body.len();
+            if let Some(batch) = batcher.push_span(record, 2 << 20) {
+                bytes += batch.body.len();
                 batches += 1;
             }
         }

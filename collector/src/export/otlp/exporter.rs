@@ -144,12 +144,12 @@ impl Destination {
 
     fn push_span(&mut self, record: &Record) {
         self.stats.count_received(1);
-        self.batcher.push_span(record);
+        if let Some(full) = self.batcher.push_span(record, self.batch.bytes_max) {
+            self.opened = None;
+            self.queue.push(full);
+        }
         if self.opened.is_none() {
             self.opened = Some(Instant::now());
-        }
-        if self.batcher.bytes() >= self.batch.bytes_max {
-            self.flush();
         }
     }
 

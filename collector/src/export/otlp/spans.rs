@@ -11,16 +11,6 @@ use super::{
 };
 use crate::telemetry::Record;
 
-/// Writes `record` as one field of its `ScopeSpans`. `scratch` is overwritten; it saves an allocation.
-///
-/// Attributes beyond [`ATTRIBUTES_MAX`] are left out and counted in `dropped_attributes_count`, which is returned.
-pub(super) fn put_span(out: &mut Vec<u8>, scratch: &mut Vec<u8>, record: &Record) -> u64 {
-    scratch.clear();
-    let dropped = put_body(scratch, record);
-    put_bytes(out, SCOPE_ITEM, scratch);
-    dropped
-}
-
 /// The limit that the specification advises for attributes of a span.
 const ATTRIBUTES_MAX: usize = 128;
 
@@ -44,7 +34,10 @@ const FLAGS: [u8; 2] = [0x85, 0x01];
 const FLAG_HAS_IS_REMOTE: u32 = 0x100;
 const FLAG_IS_REMOTE: u32 = 0x200;
 
-fn put_body(out: &mut Vec<u8>, record: &Record) -> u64 {
+/// Writes the body of the `Span` message.
+///
+/// Attributes beyond [`ATTRIBUTES_MAX`] are left out and counted in `dropped_attributes_count`, which is returned.
+pub(super) fn put_span(out: &mut Vec<u8>, record: &Record) -> u64 {
     put_bytes(out, TRACE_ID, &record.trace.trace_id.to_bytes());
     put_bytes(out, SPAN_ID, &record.trace.span_id.to_bytes());
     put_text(out, TRACE_STATE, &record.trace.state);

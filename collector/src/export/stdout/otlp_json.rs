@@ -42,12 +42,6 @@ impl OtlpJson {
     pub fn new(output: Output) -> Self {
         Self { output, spans: Batcher::new(Signal::Traces), points: Batcher::new(Signal::Metrics) }
     }
-
-    fn write_spans(&mut self) {
-        if let Some(batch) = self.spans.finish() {
-            self.output.line(&json(&batch));
-        }
-    }
 }
 
 impl Exporter for OtlpJson {
@@ -56,9 +50,8 @@ impl Exporter for OtlpJson {
     }
 
     fn on_record(&mut self, record: &Record) {
-        self.spans.push_span(record);
-        if self.spans.bytes() >= LINE_BYTES_MAX {
-            self.write_spans();
+        if let Some(batch) = self.spans.push_span(record, LINE_BYTES_MAX) {
+            self.output.line(&json(&batch));
         }
     }
 
@@ -67,7 +60,9 @@ impl Exporter for OtlpJson {
     }
 
     fn tick(&mut self, _now: Instant) {
-        self.write_spans();
+        if let Some(batch) = self.spans.finish() {
+            self.output.line(&json(&batch));
+        }
         self.output.flush();
     }
 
