@@ -1,4 +1,5 @@
 //! Backends that misbehave: nothing is lost that the specification says must not be, and the rest is counted by reason.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod export_support;
 

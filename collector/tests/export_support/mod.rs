@@ -1,5 +1,5 @@
 //! What the exporter tests share: records as the pipeline makes them, and an exporter on a runtime.
-#![allow(dead_code, reason = "each test file uses its part of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "test code, and each test file uses its part of it")]
 
 use std::{
     sync::Arc,

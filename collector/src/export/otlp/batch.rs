@@ -227,10 +227,16 @@ impl Batch {
 /// One half of a split request while it is put together.
 #[derive(Default)]
 struct Half<'a> {
-    /// Resources with their items.
-    resources: Vec<(Vec<Field<'a>>, Field<'a>, Vec<&'a [u8]>)>,
+    resources: Vec<HalfResource<'a>>,
     bytes: usize,
     items: u64,
+}
+
+/// One resource with those of its items that this half gets.
+struct HalfResource<'a> {
+    fields: Vec<Field<'a>>,
+    scope: Field<'a>,
+    items: Vec<&'a [u8]>,
 }
 
 impl<'a> Half<'a> {
@@ -240,15 +246,18 @@ impl<'a> Half<'a> {
             Signal::Traces => 1,
             Signal::Metrics => points_of(item.payload),
         };
-        match self.resources.last_mut().filter(|(_, last, _)| std::ptr::eq(last.whole, scope.whole)) {
-            Some((_, _, items)) => items.push(item.whole),
-            None => self.resources.push((resource.to_vec(), *scope, vec![item.whole])),
+        match self.resources.last_mut().filter(|last| std::ptr::eq(last.scope.whole, scope.whole)) {
+            Some(last) => last.items.push(item.whole),
+            None => {
+                let (fields, items) = (resource.to_vec(), vec![item.whole]);
+                self.resources.push(HalfResource { fields, scope: *scope, items });
+            }
         }
     }
 
     fn finish(self) -> (Vec<u8>, u64) {
         let mut out = Vec::with_capacity(self.bytes + 512);
-        for (resource, scope, items) in self.resources {
+        for HalfResource { fields: resource, scope, items } in self.resources {
             let mut scope_body = Vec::new();
             let (head, tail): (Vec<_>, Vec<_>) = fields(scope.payload)
                 .filter(|field| field.tag != SCOPE_ITEM)
