@@ -84,6 +84,17 @@ pub enum Sniff {
     NeedMore,
 }
 
+/// What is known of a connection when its parser is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenContext {
+    /// Which end the watched process is.
+    pub role: Role,
+    /// False if bytes had passed before the first one that the parser will see.
+    pub from_start: bool,
+    /// True if the bytes were taken before encryption or after decryption: the scheme is `https`, not `http`.
+    pub tls: bool,
+}
+
 /// One protocol: a row in [`crate::ALL`].
 pub trait Protocol: Sync {
     /// Lower-case name; also the key under `protocols:` in the configuration.
@@ -96,10 +107,8 @@ pub trait Protocol: Sync {
     /// detection asks again at the next message.
     fn sniff(&self, head: &[u8], expected: Option<Direction>) -> Sniff;
 
-    /// A parser for one connection, watched from the `role` end.
-    ///
-    /// `from_start` is false if bytes had passed before the first one that the parser will see.
-    fn open(&self, role: Role, from_start: bool) -> Box<dyn Parser>;
+    /// A parser for one connection.
+    fn open(&self, context: OpenContext) -> Box<dyn Parser>;
 }
 
 /// The state machine of one connection. Never blocks, reads no clock, never panics, holds bounded memory.
@@ -122,6 +131,12 @@ pub trait Parser: Send {
     /// True once the parser has seen too much that is not its protocol: the connection returns to detection.
     fn lost(&self) -> bool {
         false
+    }
+
+    /// How many messages it began to read, or saw, and could not report: lost to gaps, not to be paired with certainty,
+    /// over a cap. Only grows; the caller exports it.
+    fn dropped(&self) -> u64 {
+        0
     }
 
     /// How many further bytes of this direction the parser does not need to see (inside a body of known length): they
