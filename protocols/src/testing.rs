@@ -288,6 +288,32 @@ pub fn check_gaps(protocol: &dyn Protocol, fixture: &Fixture) {
     }
 }
 
+/// Of each call only a prefix was copied, however short: what comes out is true.
+///
+/// # Panics
+/// If not so.
+pub fn check_copy_limits(protocol: &dyn Protocol, fixture: &Fixture) {
+    let truth = run(protocol, fixture);
+    let end = fixture.closed_at();
+    for limit in (1..100).chain((100..2000).step_by(25)) {
+        let what = format!("{}: {limit} bytes of each call", fixture.name);
+        check_found(&run_copying(protocol, fixture, limit), &truth, end, false, &what);
+    }
+}
+
+/// Feeds the first `limit` bytes of each call, the rest as a gap.
+#[must_use]
+pub fn run_copying(protocol: &dyn Protocol, fixture: &Fixture, limit: usize) -> Vec<Exchange> {
+    let mut driver = Driver::new(protocol, fixture.context(true));
+    for chunk in &fixture.chunks {
+        let (copied, rest) = chunk.bytes.split_at(limit.min(chunk.bytes.len()));
+        driver.feed(chunk.direction, chunk.first_at, chunk.last_at, copied);
+        driver.gap(chunk.direction, chunk.first_at, chunk.last_at, rest.len() as u64);
+    }
+    driver.close(fixture.closed_at());
+    driver.exchanges
+}
+
 /// A connection joined at every byte: as for a gap.
 ///
 /// # Panics
@@ -498,7 +524,7 @@ fn check_found(found: &[Exchange], truth: &[Exchange], after: BootNanos, recover
             Some(at) => drop(unused.remove(at)),
             None => panic!(
                 "{what}: this never was:\n{}the truth:\n{}",
-                render(&[exchange.clone()]),
+                render(std::slice::from_ref(exchange)),
                 render(truth)
             ),
         }
@@ -508,7 +534,7 @@ fn check_found(found: &[Exchange], truth: &[Exchange], after: BootNanos, recover
             assert!(
                 found.contains(expected),
                 "{what}: not found again:\n{}among:\n{}",
-                render(&[expected.clone()]),
+                render(std::slice::from_ref(expected)),
                 render(found)
             );
         }
@@ -624,6 +650,11 @@ mod tests {
     #[test]
     fn after_a_gap_nothing_is_wrong_and_the_parser_recovers() {
         each(check_gaps);
+    }
+
+    #[test]
+    fn of_cut_calls_nothing_is_wrong() {
+        each(check_copy_limits);
     }
 
     #[test]

@@ -152,7 +152,7 @@ pub(super) fn holds_later_request(bytes: &[u8]) -> bool {
         let (method, target) = before.split_at(space);
         let plausible = target.get(1).is_some_and(|byte| matches!(byte, b'/' | b'*' | b'h'));
         let is_later = |known: &&str| method.ends_with(known.as_bytes()) && method.len() > known.len();
-        ends_line && plausible && KNOWN_METHODS.iter().any(|known| is_later(known))
+        ends_line && plausible && KNOWN_METHODS.iter().any(is_later)
     })
 }
 
@@ -172,7 +172,7 @@ fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
             let (line, rest) = bytes.split_at(at);
             (line.strip_suffix(b"\r").unwrap_or(line), rest.get(1..).unwrap_or_default())
         }
-        None => (bytes, &[]),
+        None => (bytes.strip_suffix(b"\r").unwrap_or(bytes), &[]),
     }
 }
 

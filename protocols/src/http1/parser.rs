@@ -220,7 +220,7 @@ impl Http1Parser {
             Reading::Opaque => segment.bytes.len(),
             Reading::Verdict => 0,
             Reading::Body(body) => self.read_request_body(body, segment, out),
-            Reading::Seek => match head::sniff_torn(segment.bytes) {
+            Reading::Seek => match self.sniff_request(segment.bytes) {
                 Sniff::NeedMore => 0,
                 Sniff::Match(Direction::ToServer) => self.read_request_head(segment, out),
                 _ => self.skip_requests(segment),
@@ -232,6 +232,15 @@ impl Http1Parser {
                 0 => self.read_request_head(segment, out),
                 empty => empty,
             },
+        }
+    }
+
+    /// The first bytes after a response are the start of a call; others may be the rest of one.
+    fn sniff_request(&self, bytes: &[u8]) -> Sniff {
+        if self.requests_unclear.is_some() && self.responses_latest > self.requests_unclear {
+            head::sniff(bytes)
+        } else {
+            head::sniff_torn(bytes)
         }
     }
 
