@@ -255,7 +255,9 @@ fn with_fields<'a>(mut request: HttpRequest<'a>, fields: &'a [u8]) -> RequestHea
         request.fields.take(name, value);
     });
     let upgrade = framing.upgrade || request.method == b"CONNECT";
-    RequestHead { request, framing: framing.of_request(), upgrade }
+    // > Content [...] in a CONNECT request has no defined semantics (RFC 9110, section 9.3.6); what follows is the tunnel's.
+    let framing = if request.method == b"CONNECT" { Framing::Length(0) } else { framing.of_request() };
+    RequestHead { request, framing, upgrade }
 }
 
 /// Reads `HTTP/1.x NNN` and a reason, which may be missing.
@@ -380,7 +382,8 @@ fn target_form(method: &[u8], target: &[u8]) -> Sniff {
         [] => Sniff::NeedMore,
         _ if method == b"CONNECT" => fits(!target.contains(&b'/')),
         [b'/', ..] => fits(true),
-        b"*" => fits(method == b"OPTIONS"),
+        // OPTIONS and M-SEARCH; the preface of HTTP/2 has it too and is told apart by its version.
+        b"*" => fits(true),
         _ => match memchr::memchr(b':', target).map(|at| target.split_at(at)) {
             Some((scheme, rest))
                 if scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https") =>

@@ -4,7 +4,7 @@ use super::{Http1, parser::Http1Parser};
 use crate::{
     exchange::{Exchange, Outcome},
     limits,
-    protocol::{BootNanos, Direction, OpenContext, Parser, Protocol, Role, Segment},
+    protocol::{BootNanos, Direction, OpenContext, Protocol, Role, Segment},
     semconv::key,
     testing::{Driver, Fixture, check_splits, render, run, run_copying},
 };
@@ -257,7 +257,24 @@ fn an_idle_parser_is_small() {
 }
 
 /// Where the boundaries differ from llhttp's, and why.
-const LLHTTP_DEVIATIONS: &[(&str, &str)] = &[];
+const LLHTTP_DEVIATIONS: &[(&str, &str)] = &[
+    (
+        "request/content-length: Content-Length reset when no body is received",
+        "its caller says that there is no body",
+    ),
+    (
+        "request/content-length: Missing CRLF-CRLF before body (lenient)",
+        "a lone CR ends no line here, not even leniently",
+    ),
+    ("request/invalid: Headers separated by dummy characters (lenient)", "the same"),
+    ("request/invalid: Only LFs present (lenient)", "a chunk's size line must end in CRLF"),
+    ("request/lenient-version: Invalid HTTP version (lenient)", "a version other than 1.0 and 1.1"),
+    ("request/method: SOURCE request with ICE", "another protocol"),
+    ("request/method: OPTIONS request with RTSP", "another protocol"),
+    ("request/method: ANNOUNCE request with RTSP", "another protocol"),
+    ("request/sample: No HTTP version", "HTTP/0.9 is not read: any line of two words would be it"),
+    ("request/transfer-encoding: Chunk header not terminated by CRLF (lenient)", "a lone CR ends no line"),
+];
 
 /// Compares the lengths of the messages that llhttp completes with ours: requests from their failing at the end of the
 /// connection, responses from being paired with as many requests.
@@ -328,15 +345,15 @@ fn llhttp_cases(text: &str) -> Vec<LlhttpCase> {
 fn llhttp_input(block: &str) -> Vec<u8> {
     let text = block.replace("\\\n", "").replace('\n', "\r\n");
     let text = text.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t").replace("\\f", "\x0c");
-    let mut bytes = Vec::new();
     let mut parts = text.split("\\x");
-    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+    let mut input = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (digits, rest) = part.split_at(2);
-        bytes.push(u8::from_str_radix(digits, 16).expect("hex"));
-        bytes.extend_from_slice(rest.as_bytes());
+        // As the corpus's own runner does: a character, written as UTF-8.
+        input.push(char::from(u8::from_str_radix(digits, 16).expect("hex")));
+        input.push_str(rest);
     }
-    bytes
+    input.into_bytes()
 }
 
 fn llhttp_lengths(log: &str) -> Vec<u64> {
@@ -345,7 +362,7 @@ fn llhttp_lengths(log: &str) -> Vec<u64> {
         let Some((offset, event)) = line.strip_prefix("off=").and_then(|line| line.split_once(' ')) else {
             continue;
         };
-        let offset: u64 = offset.parse().expect("an offset");
+        let Ok(offset) = offset.parse::<u64>() else { continue };
         match event {
             "message begin" => (begin, interim) = (offset, false),
             "message complete" if !interim => lengths.push(offset - begin),
