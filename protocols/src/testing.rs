@@ -281,7 +281,9 @@ pub fn check_gaps(protocol: &dyn Protocol, fixture: &Fixture) {
             for missing in [1, 2, 3, 7, 40, 150, 600, 3000] {
                 let end = length.min(start + missing);
                 let what = format!("{}: gap {direction:?} {start}..{end}", fixture.name);
-                let (found, after) = run_with_gap(protocol, fixture, direction, start, end);
+                let (found, after) = run_with_gaps(protocol, fixture, |way, at| {
+                    way == direction && (start..end).contains(&at)
+                });
                 check_found(&found, &truth, after, fixture.recovers, &what);
             }
         }
@@ -485,31 +487,32 @@ fn chunks_of(fixture: &Fixture, direction: Direction) -> impl Iterator<Item = &C
     fixture.chunks.iter().filter(move |chunk| chunk.direction == direction)
 }
 
-/// Feeds a fixture without the bytes `start..end` of one direction. Also returns the time of the last call it touched.
-fn run_with_gap(
+/// Feeds a fixture without the bytes of which `missing` says so, by their offset in their direction. Also returns the
+/// time of the last call that was touched.
+fn run_with_gaps(
     protocol: &dyn Protocol,
     fixture: &Fixture,
-    direction: Direction,
-    start: usize,
-    end: usize,
+    missing: impl Fn(Direction, usize) -> bool,
 ) -> (Vec<Exchange>, BootNanos) {
     let mut driver = Driver::new(protocol, fixture.context(true));
-    let mut offset = 0;
+    let mut offsets = [0; 2];
     let mut after = BootNanos(0);
-    for chunk in &fixture.chunks {
-        let length = chunk.bytes.len();
-        let (mut from, mut to) = (length, length);
-        if chunk.direction == direction {
-            from = start.saturating_sub(offset).min(length);
-            to = end.saturating_sub(offset).clamp(from, length);
-            offset += length;
+    for Chunk { direction, first_at, last_at, bytes } in &fixture.chunks {
+        let offset = offsets[*direction as usize];
+        let is_missing = |at: usize| missing(*direction, offset + at);
+        let mut start = 0;
+        while start < bytes.len() {
+            let gone = is_missing(start);
+            let end = (start..bytes.len()).find(|at| is_missing(*at) != gone).unwrap_or(bytes.len());
+            if gone {
+                after = *last_at;
+                driver.gap(*direction, *first_at, *last_at, (end - start) as u64);
+            } else {
+                driver.feed(*direction, *first_at, *last_at, &bytes[start..end]);
+            }
+            start = end;
         }
-        driver.feed(chunk.direction, chunk.first_at, chunk.last_at, &chunk.bytes[..from]);
-        if to > from {
-            after = chunk.last_at;
-            driver.gap(chunk.direction, chunk.first_at, chunk.last_at, (to - from) as u64);
-        }
-        driver.feed(chunk.direction, chunk.first_at, chunk.last_at, &chunk.bytes[to..]);
+        offsets[*direction as usize] += bytes.len();
     }
     driver.close(fixture.closed_at());
     (driver.exchanges, after)
@@ -681,6 +684,27 @@ mod tests {
         ) {
             for protocol in ALL {
                 check_garbage(*protocol, from_start, &calls);
+            }
+        }
+
+        #[test]
+        fn after_several_gaps_nothing_is_wrong(
+            gaps in vec((direction(), any::<prop::sample::Index>(), 1usize..400), 1..5),
+        ) {
+            for protocol in ALL {
+                for fixture in fixtures(*protocol) {
+                    let truth = run(*protocol, &fixture);
+                    let length = |way| chunks_of(&fixture, way).map(|chunk| chunk.bytes.len()).sum::<usize>();
+                    let ranges: Vec<_> = gaps
+                        .iter()
+                        .map(|(way, start, missing)| (*way, start.index(length(*way)), *missing))
+                        .collect();
+                    let missing = |way, at| {
+                        ranges.iter().any(|(gap, start, length)| *gap == way && (*start..start + length).contains(&at))
+                    };
+                    let (found, after) = run_with_gaps(*protocol, &fixture, missing);
+                    check_found(&found, &truth, after, fixture.recovers, &format!("{}: {ranges:?}", fixture.name));
+                }
             }
         }
 
