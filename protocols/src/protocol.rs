@@ -84,14 +84,14 @@ pub enum Sniff {
     NeedMore,
 }
 
-/// What is known of a connection when its parser is opened.
+/// What is known of a connection when its parser is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenContext {
-    /// The end that is watched.
+    /// Which end the watched process is.
     pub role: Role,
     /// False if bytes had passed before the first one that the parser will see.
     pub from_start: bool,
-    /// True if the bytes were taken inside TLS.
+    /// True if the bytes were taken before encryption or after decryption: the scheme is `https`, not `http`.
     pub tls: bool,
 }
 
@@ -131,6 +131,12 @@ pub trait Parser: Send {
     /// True once the parser has seen too much that is not its protocol: the connection returns to detection.
     fn lost(&self) -> bool {
         false
+    }
+
+    /// How many messages it began to read, or saw, and could not report: lost to gaps, not to be paired with certainty,
+    /// over a cap. Only grows; the caller exports it.
+    fn dropped(&self) -> u64 {
+        0
     }
 
     /// How many further bytes of this direction the parser does not need to see (inside a body of known length): they
