@@ -81,6 +81,11 @@ counters! {
 }
 
 impl Counters {
+    /// Positions are claims: their differences can add up to anything.
+    pub(super) fn add_missing(&mut self, bytes: u64) {
+        self.missing_bytes = self.missing_bytes.saturating_add(bytes);
+    }
+
     /// Bytes that were seen but reached no parser: the sum of all reasons.
     #[must_use]
     pub fn left_out_bytes(&self) -> u64 {

@@ -1,11 +1,12 @@
 //! From events to exchanges: the connection table, reassembly and protocol detection.
 //!
 //! Sans-IO: events and times come in as arguments, [`Finished`] exchanges go out as values; no sockets, tasks, clocks.
-//! `table` knows all streams and keeps them within bounds, `stream` is one of them, `reassembly` puts one direction of
+//! `table` knows all streams and keeps them within bounds, `connections` the sockets below, `stream` is one of them, `reassembly` puts one direction of
 //! it in order and `queue` keeps what is not consumed yet, `detect` finds the protocol and `driver` feeds its parser.
 //! Whatever is left out is counted by reason in `counters`.
 
 mod arena;
+mod connections;
 mod counters;
 mod detect;
 mod driver;

@@ -174,7 +174,7 @@ impl Stream {
             }
             Place::Next { overlap: already } => overlap = already,
             Place::Ahead { missing } => {
-                shared.counters.missing_bytes += missing;
+                shared.counters.add_missing(missing);
                 self.take(flow, Chunk { bytes: &[], missing, times }, shared);
             }
         }
@@ -384,7 +384,7 @@ impl Stream {
             for (flow, total) in [(Flow::Sent, close.sent), (Flow::Received, close.received)] {
                 let missing = self.lanes.of(flow).missing_before(total);
                 if missing > 0 {
-                    shared.counters.missing_bytes += missing;
+                    shared.counters.add_missing(missing);
                     let times = Times { first: at, last: at };
                     self.take(flow, Chunk { bytes: &[], missing, times }, shared);
                     self.settle_lane(flow, at, shared);
@@ -400,7 +400,7 @@ impl Stream {
         }
     }
 
-    /// Drops what is retained, because the table retains too much. The parser is told of gaps.
+    /// Drops what is retained, because the table retains too much. The parser is told of gaps. The footprint is 0 then.
     pub(super) fn shed(&mut self, now: BootNanos, shared: &mut Shared) {
         for lane in self.lanes.both() {
             shared.counters.total_budget_bytes += lane.drop_held();
@@ -411,9 +411,8 @@ impl Stream {
             shared.counters.total_budget_bytes += shed;
         }
         for lane in self.lanes.both() {
-            let dropped = lane.queue.clear();
+            let dropped = lane.queue.release();
             shared.counters.total_budget_bytes += dropped;
-            lane.queue.recycle(&mut shared.spare);
             self.intact &= dropped == 0;
         }
         self.after_parsing(now, shared);

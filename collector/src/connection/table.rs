@@ -8,16 +8,16 @@
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use foldhash::fast::RandomState;
-use smallvec::SmallVec;
 use spantap_ebpf_common::{
     Event,
-    event::{Close, ConnectionId, Data, Layer, Open, Opener, StreamId, Tgid},
+    event::{Close, ConnectionId, Data, Layer, Open, StreamId, Tgid},
     limits::COMM_BYTES,
 };
 use spantap_protocols::{BootNanos, Exchange, Protocol};
 
 use super::{
     arena::{Arena, Order},
+    connections::{Connections, Info},
     counters::Counters,
     driver::Shared,
     queue::Spare,
@@ -34,8 +34,10 @@ pub struct Settings {
     pub direction_bytes_max: usize,
     /// Memory for retained bytes of all streams together.
     pub retained_bytes_max: usize,
-    /// A stream or connection without events for so long is forgotten; its parser is told that it closed.
+    /// A stream without bytes for so long is forgotten; its parser is told that it closed.
     pub idle: Duration,
+    /// So long after its last stream, what is known of a connection is forgotten.
+    pub connection_idle: Duration,
 }
 
 impl Default for Settings {
@@ -45,6 +47,8 @@ impl Default for Settings {
             direction_bytes_max: 64 * 1024,
             retained_bytes_max: 64 * 1024 * 1024,
             idle: Duration::from_secs(600),
+            // Linux probes an idle connection after two hours: tcp(7), tcp_keepalive_time.
+            connection_idle: Duration::from_secs(2 * 3600),
         }
     }
 }
@@ -84,7 +88,7 @@ pub struct Usage {
 /// See the module.
 pub struct Table {
     settings: Settings,
-    streams: Arena<Named<StreamId, Stream>>,
+    streams: Arena<Named>,
     stream_slots: HashMap<StreamId, u32, RandomState>,
     /// Least recently used first.
     stream_use: Order,
@@ -92,43 +96,16 @@ pub struct Table {
     retaining: Order,
     /// Those with something that waits for bytes that may never come; who began first, first.
     waiting: Order,
-    connections: Arena<Named<ConnectionId, Connection>>,
-    connection_slots: HashMap<ConnectionId, u32, RandomState>,
-    /// Who was added, or found alive, the longest ago first.
-    connection_age: Order,
+    connections: Connections,
     /// Sum of the streams' footprints.
     footprint: usize,
     shared: Shared,
 }
 
-struct Named<K, V> {
-    id: K,
-    value: V,
-}
-
-/// What is known of a socket.
-#[derive(Default)]
-struct Connection {
-    info: Option<Info>,
-    /// The newest event that named it; its streams know better.
-    active_at: BootNanos,
-    /// A stream of its own bytes has begun, or a TLS session: a second one is not from the start.
-    begun: bool,
-    /// A TLS session on it is seen: its own bytes are ciphertext.
-    below_tls: bool,
-    /// Slots of its streams.
-    streams: SmallVec<[u32; 2]>,
-}
-
-/// What [`Open`] told.
-#[derive(Clone, Copy)]
-struct Info {
-    opener: Option<Opener>,
-    from_start: bool,
-    local: SocketAddr,
-    peer: SocketAddr,
-    netns: u32,
-    comm: [u8; COMM_BYTES],
+/// A stream that knows its number.
+struct Named {
+    id: StreamId,
+    value: Stream,
 }
 
 impl Table {
@@ -142,6 +119,7 @@ impl Table {
             spare: Spare::default(),
             exchanges: Vec::new(),
         };
+        let connections = Connections::new(settings.streams_max);
         Self {
             settings,
             streams: Arena::new(),
@@ -149,9 +127,7 @@ impl Table {
             stream_use: Order::default(),
             retaining: Order::default(),
             waiting: Order::default(),
-            connections: Arena::new(),
-            connection_slots: HashMap::default(),
-            connection_age: Order::default(),
+            connections,
             footprint: 0,
             shared,
         }
@@ -176,7 +152,8 @@ impl Table {
         let now = BootNanos(now_boot_ns);
         self.settle_waiting(now, out);
         self.expire_streams(now, out);
-        self.expire_connections(now);
+        let idle_ns = nanoseconds(self.settings.connection_idle);
+        self.connections.expire(now, idle_ns, &mut self.shared.counters);
     }
 
     /// Nothing more will come, as at the end of a recording: gives up all waiting and forgets all streams.
@@ -199,7 +176,7 @@ impl Table {
     pub fn usage(&self) -> Usage {
         Usage {
             streams: self.stream_slots.len() as u64,
-            connections: self.connection_slots.len() as u64,
+            connections: self.connections.len() as u64,
             retained_bytes: self.streams.iter().map(|stream| stream.value.retained()).sum(),
             footprint_bytes: self.footprint as u64,
         }
@@ -209,14 +186,7 @@ impl Table {
         self.shared.counters.open_events += 1;
         let slot = self.connection(open.connection, BootNanos(open.boot_ns));
         if let Some(connection) = self.connections.get_mut(slot) {
-            connection.value.info = Some(Info {
-                opener: open.opener,
-                from_start: open.from_start,
-                local: open.local,
-                peer: open.peer,
-                netns: open.netns,
-                comm: open.comm,
-            });
+            connection.info = Some(open.into());
         }
     }
 
@@ -245,10 +215,10 @@ impl Table {
             self.end_stream(*slot, at, Ending::Close(close), out);
         }
         let socket = close.connection.filter(|_| close.layer == Layer::Socket);
-        let Some(slot) = socket.and_then(|id| self.connection_slots.get(&id).copied()) else { return };
+        let Some(slot) = socket.and_then(|id| self.connections.slot(id)) else { return };
         // A TLS session outlives its socket only in memory.
         while let Some(stream) =
-            self.connections.get(slot).and_then(|connection| connection.value.streams.first().copied())
+            self.connections.get(slot).and_then(|connection| connection.streams.first().copied())
         {
             self.end_stream(stream, at, Ending::Idle, out);
         }
@@ -257,40 +227,20 @@ impl Table {
 
     /// The slot of a connection, which is added if it is new.
     fn connection(&mut self, id: ConnectionId, at: BootNanos) -> u32 {
-        if let Some(slot) = self.connection_slots.get(&id) {
-            return *slot;
+        if let Some(slot) = self.connections.slot(id) {
+            return slot;
         }
-        if self.connection_slots.len() >= self.settings.streams_max
-            && let Some(oldest) = self.oldest_connection()
-        {
+        if let Some(oldest) = self.connections.crowded() {
             self.shared.counters.evicted_connections += 1;
             self.forget_connection(oldest);
         }
-        let value = Connection { active_at: at, ..Connection::default() };
-        let slot = self.connections.insert(Named { id, value });
-        self.connection_slots.insert(id, slot);
-        self.connection_age.push(slot);
-        slot
-    }
-
-    /// A connection to give up: old and without streams, or after a few tries just old.
-    fn oldest_connection(&mut self) -> Option<u32> {
-        for _ in 0..EVICTION_TRIES {
-            let slot = self.connection_age.first()?;
-            if self.connections.get(slot).is_none_or(|connection| connection.value.streams.is_empty()) {
-                break;
-            }
-            self.connection_age.push(slot);
-        }
-        self.connection_age.first()
+        self.connections.insert(id, at)
     }
 
     /// Streams that it had go on without it.
     fn forget_connection(&mut self, slot: u32) {
-        self.connection_age.remove(slot);
         let Some(connection) = self.connections.remove(slot) else { return };
-        self.connection_slots.remove(&connection.id);
-        for stream in connection.value.streams {
+        for stream in connection.streams {
             if let Some(stream) = self.streams.get_mut(stream) {
                 stream.value.connection = None;
             }
@@ -309,7 +259,6 @@ impl Table {
         let at = BootNanos(data.last_ns);
         let connection = data.connection.map(|id| self.connection(id, at));
         let known = connection.and_then(|slot| self.connections.get_mut(slot));
-        let known = known.map(|connection| &mut connection.value);
         let socket = data.layer == Layer::Socket;
         let info = known.as_ref().and_then(|connection| connection.info);
         // Only of a socket does the kernel say whether we saw its first byte; a TLS session may have begun before
@@ -344,15 +293,14 @@ impl Table {
         let connection_slot = self.connection(id, at);
         let Some(connection) = self.connections.get_mut(connection_slot) else { return };
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        connection.value.streams.push(slot);
-        connection.value.active_at = connection.value.active_at.max(at);
+        connection.streams.push(slot);
         stream.value.connection = Some(connection_slot);
-        if let Some(info) = connection.value.info {
+        if let Some(info) = connection.info {
             stream.value.opener = info.opener;
         }
-        if stream.value.layer == Layer::Tls && !connection.value.below_tls {
-            connection.value.below_tls = true;
-            let streams = connection.value.streams.clone();
+        if stream.value.layer == Layer::Tls && !connection.below_tls {
+            connection.below_tls = true;
+            let streams = connection.streams.clone();
             streams.into_iter().for_each(|below| self.lie_below_tls(below, at, out));
         }
     }
@@ -374,7 +322,7 @@ impl Table {
         }
         if let Some(stream) = self.streams.get(slot) {
             let connection = stream.value.connection.and_then(|slot| self.connections.get(slot));
-            let info = connection.and_then(|connection| connection.value.info);
+            let info = connection.and_then(|connection| connection.info);
             deliver(&mut self.shared.exchanges, &stream.value, info, &mut self.shared.counters, out);
         }
     }
@@ -413,10 +361,10 @@ impl Table {
     fn settle_waiting(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
         let mut last = None;
         while let Some(slot) = self.waiting.first().filter(|slot| last != Some(*slot)) {
-            let Some(stream) = self.streams.get_mut(slot) else { return self.waiting.remove(slot) };
-            let since = stream.value.waiting_since();
-            if since.is_some_and(|since| now.since(since) < HELD_NS) {
-                return;
+            let Some(stream) = self.streams.get_mut(slot) else { break };
+            // The order is by when they began to wait; what they wait for by now may be younger.
+            if stream.value.waiting_since().is_some_and(|since| now.since(since) < HELD_NS) {
+                break;
             }
             stream.value.settle(now, &mut self.shared);
             self.deliver(slot, out);
@@ -424,10 +372,11 @@ impl Table {
             self.remeasure(slot);
             last = Some(slot);
         }
+        self.shed_over_budget(now, out);
     }
 
     fn expire_streams(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
-        let idle_ns = self.idle_ns();
+        let idle_ns = nanoseconds(self.settings.idle);
         while let Some(slot) = self.stream_use.first() {
             let Some(stream) = self.streams.get(slot) else { return };
             if now.since(stream.value.active_at) < idle_ns {
@@ -438,32 +387,10 @@ impl Table {
         }
     }
 
-    fn expire_connections(&mut self, now: BootNanos) {
-        let idle_ns = self.idle_ns();
-        for _ in 0..self.connection_slots.len() {
-            let Some(slot) = self.connection_age.first() else { return };
-            let Some(connection) = self.connections.get_mut(slot) else { return };
-            if now.since(connection.value.active_at) < idle_ns {
-                return;
-            }
-            if connection.value.streams.is_empty() {
-                self.shared.counters.expired_connections += 1;
-                self.forget_connection(slot);
-            } else {
-                connection.value.active_at = now;
-                self.connection_age.push(slot);
-            }
-        }
-    }
-
-    fn idle_ns(&self) -> u64 {
-        u64::try_from(self.settings.idle.as_nanos()).unwrap_or(u64::MAX)
-    }
-
     fn end_stream(&mut self, slot: u32, at: BootNanos, ending: Ending<'_>, out: &mut Vec<Finished>) {
         let Some(stream) = self.streams.get(slot) else { return };
         let connection = stream.value.connection.and_then(|slot| self.connections.get(slot));
-        let info = connection.and_then(|connection| connection.value.info);
+        let info = connection.and_then(|connection| connection.info);
         let Some(mut stream) = self.remove_stream(slot) else { return };
         stream.end(at, ending, &mut self.shared);
         deliver(&mut self.shared.exchanges, &stream, info, &mut self.shared.counters, out);
@@ -476,8 +403,8 @@ impl Table {
         self.retaining.remove(slot);
         self.waiting.remove(slot);
         self.footprint -= stream.footprint;
-        if let Some(connection) = stream.connection.and_then(|slot| self.connections.get_mut(slot)) {
-            connection.value.streams.retain(|other| *other != slot);
+        if let Some(connection) = stream.connection {
+            self.connections.unbind(connection, slot, stream.active_at);
         }
         Some(stream)
     }
@@ -502,5 +429,6 @@ fn deliver(
     }));
 }
 
-/// Connections with streams that are passed over before one is forgotten all the same.
-const EVICTION_TRIES: usize = 8;
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -11,7 +11,6 @@ pub struct ReplayError {
     /// Where the record, block or header begins that is wrong.
     pub offset: u64,
     /// What is wrong with it.
-    #[source]
     pub kind: ErrorKind,
 }
 

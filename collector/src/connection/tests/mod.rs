@@ -1,6 +1,7 @@
 //! The table as a whole, driven by events, with a toy protocol.
 
 mod bounds;
+mod chaos;
 mod layers;
 mod order;
 mod speed;
@@ -201,7 +202,8 @@ fn a_close_fails_what_is_open_and_tells_what_was_not_seen() {
 
 #[test]
 fn idle_streams_and_connections_expire() {
-    let settings = Settings { idle: Duration::from_secs(10), ..Settings::default() };
+    let idle = Duration::from_secs(10);
+    let settings = Settings { idle, connection_idle: 2 * idle, ..Settings::default() };
     let mut node = Node::with(settings);
     node.open(1, Some(Opener::Peer), true);
     node.open(2, Some(Opener::Peer), true);
@@ -211,6 +213,7 @@ fn idle_streams_and_connections_expire() {
     node.tick(10_001 * MS);
     assert_eq!(node.out.len(), 1);
     assert_eq!(node.table.counters().expired_streams, 1);
+    assert_eq!(node.table.usage().connections, 2);
     node.tick(30_000 * MS);
     assert_eq!((node.table.usage().streams, node.table.usage().connections), (0, 0));
     assert_eq!(node.table.counters().expired_connections, 2);
