@@ -6,13 +6,13 @@
 //! [`super::reassembly::HELD_NS`].
 
 use spantap_ebpf_common::event::Flow;
-use spantap_protocols::{Direction, Exchange, Gap, Parser, Protocol, Role, Segment};
+use spantap_protocols::{BootNanos, Direction, Exchange, Gap, Parser, Protocol, Role, Segment};
 
 use super::{
     counters::Counters,
     detect,
     queue::{Front, Queue, Spare, Times},
-    stream::Lanes,
+    reassembly::Lanes,
 };
 
 /// A parser at work on one stream.
@@ -51,7 +51,7 @@ impl Driver {
         self.parser.lost()
     }
 
-    pub(super) fn close(&mut self, at: spantap_protocols::BootNanos, shared: &mut Shared) {
+    pub(super) fn close(&mut self, at: BootNanos, shared: &mut Shared) {
         self.parser.on_close(at, &mut shared.exchanges);
     }
 

@@ -4,6 +4,9 @@
 //! `table` knows all streams and keeps them within bounds, `connections` the sockets below, `stream` is one of them, `reassembly` puts one direction of
 //! it in order and `queue` keeps what is not consumed yet, `detect` finds the protocol and `driver` feeds its parser.
 //! Whatever is left out is counted by reason in `counters`.
+//!
+//! A stream whose process died without a close expires: it is idle then. An expired stream that speaks again is found
+//! anew, as one joined in its middle.
 
 mod arena;
 mod connections;

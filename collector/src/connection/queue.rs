@@ -155,6 +155,13 @@ impl Queue {
         dropped
     }
 
+    /// Drops everything with the memory it stood in.
+    pub(super) fn release(&mut self) -> u64 {
+        let dropped = self.clear();
+        *self = Self::default();
+        dropped
+    }
+
     /// Appends bytes. Beyond a number of pieces, later calls share the times of earlier ones.
     pub(super) fn push(&mut self, bytes: &[u8], times: Times, spare: &mut Spare) {
         if bytes.is_empty() {

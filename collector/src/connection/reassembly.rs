@@ -5,6 +5,7 @@
 //! gap when [`HELD_NS`] of event time have passed, when a tick finds it that old, or when too much is held
 //! ([`HELD_PIECES_MAX`], [`HELD_BYTES_MAX`]). A jump backward repeats what was seen: it is trimmed off.
 
+use spantap_ebpf_common::event::Flow;
 use spantap_protocols::BootNanos;
 
 use super::queue::{Queue, Times};
@@ -20,6 +21,13 @@ pub(super) struct Lane {
     pub(super) blocked_at: Option<BootNanos>,
     /// Ahead of `next`; at most [`HELD_PIECES_MAX`].
     held: Vec<Held>,
+}
+
+/// Both directions of a stream.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    sent: Lane,
+    received: Lane,
 }
 
 /// A piece that came ahead of others.
@@ -123,6 +131,43 @@ impl Lane {
     pub(super) fn footprint(&self) -> usize {
         let held: usize = self.held.iter().map(|held| held.bytes.capacity() + size_of::<Held>()).sum();
         self.queue.footprint() + held
+    }
+}
+
+impl Lanes {
+    /// Directions whose first byte has the position 0, or whichever position comes first.
+    pub(super) fn new(from_zero: bool) -> Self {
+        let lane = || if from_zero { Lane::from_zero() } else { Lane::default() };
+        Self { sent: lane(), received: lane() }
+    }
+
+    pub(super) fn of(&mut self, flow: Flow) -> &mut Lane {
+        match flow {
+            Flow::Sent => &mut self.sent,
+            Flow::Received => &mut self.received,
+        }
+    }
+
+    pub(super) fn both(&mut self) -> [&mut Lane; 2] {
+        [&mut self.sent, &mut self.received]
+    }
+
+    /// As in [`Lane::waiting_since`], of either.
+    pub(super) fn waiting_since(&self) -> Option<BootNanos> {
+        match (self.sent.waiting_since(), self.received.waiting_since()) {
+            (Some(sent), Some(received)) => Some(sent.min(received)),
+            (sent, received) => sent.or(received),
+        }
+    }
+
+    /// As in [`Lane::retained`], of both.
+    pub(super) fn retained(&self) -> u64 {
+        self.sent.retained() + self.received.retained()
+    }
+
+    /// As in [`Lane::footprint`], of both.
+    pub(super) fn footprint(&self) -> usize {
+        self.sent.footprint() + self.received.footprint()
     }
 }
 

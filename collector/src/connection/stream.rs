@@ -16,7 +16,7 @@ use super::{
     detect::{self, Detector, Verdict},
     driver::{Chunk, Driver, Shared, other},
     queue::{Front, Times},
-    reassembly::{HELD_NS, Held, Lane, Place},
+    reassembly::{HELD_NS, Held, Lanes, Place},
 };
 
 /// See the module.
@@ -45,26 +45,6 @@ enum State {
         /// Segments in a row that did not begin with a record; `None` if a TLS session above makes it certain.
         strays: Option<u32>,
     },
-}
-
-/// Both directions.
-#[derive(Debug)]
-pub(super) struct Lanes {
-    sent: Lane,
-    received: Lane,
-}
-
-impl Lanes {
-    pub(super) fn of(&mut self, flow: Flow) -> &mut Lane {
-        match flow {
-            Flow::Sent => &mut self.sent,
-            Flow::Received => &mut self.received,
-        }
-    }
-
-    fn both(&mut self) -> [&mut Lane; 2] {
-        [&mut self.sent, &mut self.received]
-    }
 }
 
 /// How a stream came to be known.
@@ -96,7 +76,6 @@ pub(super) enum Ending<'a> {
 
 impl Stream {
     pub(super) fn new(birth: Birth) -> Self {
-        let lane = || if birth.from_zero { Lane::from_zero() } else { Lane::default() };
         let state = if birth.below_tls {
             State::Ciphertext { strays: None }
         } else {
@@ -110,7 +89,7 @@ impl Stream {
             active_at: birth.at,
             footprint: 0,
             intact: birth.from_start,
-            lanes: Lanes { sent: lane(), received: lane() },
+            lanes: Lanes::new(birth.from_zero),
             state,
         }
     }
@@ -349,10 +328,7 @@ impl Stream {
 
     /// Since when something here waits for bytes that may never come.
     pub(super) fn waiting_since(&self) -> Option<BootNanos> {
-        match (self.lanes.sent.waiting_since(), self.lanes.received.waiting_since()) {
-            (Some(sent), Some(received)) => Some(sent.min(received)),
-            (sent, received) => sent.or(received),
-        }
+        self.lanes.waiting_since()
     }
 
     /// Gives up waiting where it has lasted too long.
@@ -400,7 +376,7 @@ impl Stream {
         }
     }
 
-    /// Drops what is retained, because the table retains too much. The parser is told of gaps.
+    /// Drops what is retained, because the table retains too much. The parser is told of gaps. The footprint is 0 then.
     pub(super) fn shed(&mut self, now: BootNanos, shared: &mut Shared) {
         for lane in self.lanes.both() {
             shared.counters.total_budget_bytes += lane.drop_held();
@@ -411,9 +387,8 @@ impl Stream {
             shared.counters.total_budget_bytes += shed;
         }
         for lane in self.lanes.both() {
-            let dropped = lane.queue.clear();
+            let dropped = lane.queue.release();
             shared.counters.total_budget_bytes += dropped;
-            lane.queue.recycle(&mut shared.spare);
             self.intact &= dropped == 0;
         }
         self.after_parsing(now, shared);
@@ -421,12 +396,12 @@ impl Stream {
 
     /// Bytes that were seen and are still here.
     pub(super) fn retained(&self) -> u64 {
-        self.lanes.sent.retained() + self.lanes.received.retained()
+        self.lanes.retained()
     }
 
     /// Memory owned, without the parser's.
     pub(super) fn measure(&self) -> usize {
-        self.lanes.sent.footprint() + self.lanes.received.footprint()
+        self.lanes.footprint()
     }
 }
 

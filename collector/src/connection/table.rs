@@ -361,10 +361,10 @@ impl Table {
     fn settle_waiting(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
         let mut last = None;
         while let Some(slot) = self.waiting.first().filter(|slot| last != Some(*slot)) {
-            let Some(stream) = self.streams.get_mut(slot) else { return self.waiting.remove(slot) };
-            let since = stream.value.waiting_since();
-            if since.is_some_and(|since| now.since(since) < HELD_NS) {
-                return;
+            let Some(stream) = self.streams.get_mut(slot) else { break };
+            // The order is by when they began to wait; what they wait for by now may be younger.
+            if stream.value.waiting_since().is_some_and(|since| now.since(since) < HELD_NS) {
+                break;
             }
             stream.value.settle(now, &mut self.shared);
             self.deliver(slot, out);
@@ -372,6 +372,7 @@ impl Table {
             self.remeasure(slot);
             last = Some(slot);
         }
+        self.shed_over_budget(now, out);
     }
 
     fn expire_streams(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
