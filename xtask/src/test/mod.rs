@@ -33,7 +33,8 @@ const STEPS: &[Step] = &[
     ("unit", "unit tests of the workspace", checks::unit),
     ("tidy", "the house rules", checks::tidy),
     ("docs", "documentation builds without warnings", checks::docs),
-    ("deny", "licences, bans and advisories of dependencies", checks::deny),
+    ("deny", "licences, sources and bans of dependencies", checks::deny),
+    ("advisories", "known faults of dependencies", checks::advisories),
     ("e2e", "the release agent on this kernel, with real programs", end_to_end::run),
 ];
 
