@@ -281,6 +281,18 @@ async fn an_unreachable_backend_costs_what_the_queue_cannot_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_in_the_past_still_counts_everything() {
+    let settings = destination(Signal::Traces, Protocol::HttpProtobuf, "http://127.0.0.1:1/v1/traces");
+    for _ in 0..20 {
+        let (mut exporter, stats) = start(&traces_only(settings.clone()));
+        let (mut pipeline, service) = (Pipeline::new(), service(1, "shop"));
+        exporter.on_record(&pipeline.record(&service, "/", 200));
+        shutdown(exporter, Duration::ZERO).await;
+        assert_eq!(stats[0].dropped(DropReason::Shutdown), 1, "{}", stats[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_gives_up_in_the_end() {
     let mut settings = destination(Signal::Traces, Protocol::Grpc, "http://127.0.0.1:1");
     settings.retry.give_up_after = Duration::from_millis(200);

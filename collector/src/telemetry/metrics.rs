@@ -316,8 +316,10 @@ impl<'a> Picked<'a> {
         let mut picked = [None; DIMENSIONS_MAX];
         for (key, value) in record.attributes.iter() {
             let key = key.as_str();
-            // Names differ mostly by length, so a mismatch costs one comparison.
-            let found = metric.dimensions.iter().position(|name| *name == key);
+            // Names differ mostly by length, and equal ones are mostly the same constant.
+            let same =
+                |name: &&str| name.len() == key.len() && (name.as_ptr() == key.as_ptr() || *name == key);
+            let found = metric.dimensions.iter().position(same);
             if let Some(slot) = found.and_then(|at| picked.get_mut(at)) {
                 *slot = Some(value);
             }
