@@ -493,11 +493,10 @@ mod tests {
         let mut metrics = Aggregator::new(MetricSettings::default());
         let records: Vec<_> = (0..1000)
             .map(|at| {
-                let mut record = record(Role::Server, 200 + at % 5);
+                let mut record = record(Role::Server, 200 + at / 200);
                 record.service = service(u32::try_from(at % 20).unwrap(), "shop");
-                record
-                    .attributes
-                    .push(key::HTTP_ROUTE, Value::Text(format_compact!("/api/{}/{{id}}", at % 10)));
+                let route = format_compact!("/api/{}/{{id}}", at / 20 % 10);
+                record.attributes.push(key::HTTP_ROUTE, Value::Text(route));
                 record
             })
             .collect();
