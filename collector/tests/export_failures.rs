@@ -347,7 +347,7 @@ async fn wrong_settings_are_told_at_the_start() {
             settings.tls.cert_file = cert;
             let error = OtlpExporter::start(
                 &traces_only(settings.clone()),
-                spantap::telemetry::metrics::Temporality::Cumulative,
+                spantap::telemetry::Temporality::Cumulative,
                 &runtime,
             )
             .unwrap_err();

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     export::Exporter,
-    telemetry::{MetricsSnapshot, Record, id::Random, metrics::Temporality},
+    telemetry::{MetricsSnapshot, Record, Temporality, id::Random},
 };
 
 /// Sends spans and metrics to up to one backend each.

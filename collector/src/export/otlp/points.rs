@@ -7,9 +7,9 @@ use super::{
     wire::{put_bytes, put_double, put_fixed64, put_head, put_text},
 };
 use crate::telemetry::{
-    UnixNanos,
+    Temporality, UnixNanos,
     histogram::Exemplar,
-    metrics::{HistogramPoint, MetricPoints, Temporality},
+    snapshot::{HistogramPoint, MetricPoints},
 };
 
 /// A metric with many series is written as several `Metric`s of about this size, so that requests can be cut between.
