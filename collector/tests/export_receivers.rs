@@ -146,6 +146,7 @@ async fn many_spans_are_cut_into_requests_that_fit() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a receiver, named by the standard environment variables"]
 async fn a_receiver_named_by_the_environment() {
+    tracing_subscriber::fmt().init();
     let found = env::from_env(|name| std::env::var(name).ok());
     found.warnings.iter().for_each(|warning| println!("{warning}"));
     let (mut exporter, stats) = start(&found.otlp);

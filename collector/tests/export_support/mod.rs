@@ -17,7 +17,7 @@ use spantap::{
     processors::{Processors, RouteSettings, Verdict},
     telemetry::{
         Aggregator, Clock, Endpoints, IdGenerator, MetricSettings, MetricsSnapshot, Record, Service,
-        metrics::Temporality,
+        Temporality,
     },
 };
 use spantap_protocols::{

@@ -77,43 +77,46 @@ impl Batcher {
 
     /// Adds a span. If it would make the request larger than `bytes_max`, the request so far is returned first.
     pub(in crate::export) fn push_span(&mut self, record: &Record, bytes_max: usize) -> Option<Batch> {
-        self.scratch.clear();
-        self.dropped_attributes += spans::put_span(&mut self.scratch, record);
-        let len = field_len(self.scratch.len());
-        let mut full = None;
-        let mut open = Open::of(&mut self.open, &mut self.bytes, &record.service);
-        if self.items > 0 && self.bytes + len > bytes_max {
-            full = self.finish();
-            open = Open::of(&mut self.open, &mut self.bytes, &record.service);
-        }
-        put_bytes(&mut open.items, SCOPE_ITEM, &self.scratch);
-        self.bytes += len;
-        self.items += 1;
+        let mut body = std::mem::take(&mut self.scratch);
+        body.clear();
+        self.dropped_attributes += spans::put_span(&mut body, record);
+        let full = self.append(&record.service, &body, 1, bytes_max);
+        self.scratch = body;
         full
     }
 
-    /// Adds all points of a snapshot; `full` gets a batch whenever `bytes_max` is reached.
+    /// Adds all points of a snapshot and finishes; `each` gets every batch, none larger than `bytes_max` unless a single
+    /// metric is.
     pub(in crate::export) fn push_snapshot(
         &mut self,
         snapshot: &MetricsSnapshot,
         bytes_max: usize,
-        mut full: impl FnMut(Batch),
+        mut each: impl FnMut(Batch),
     ) {
         self.generation += 1;
         for service in &snapshot.services {
             for metric in &service.metrics {
-                points::for_each_metric(metric, snapshot.time, snapshot.temporality, |item, points| {
-                    if self.items > 0 && self.bytes + item.len() > bytes_max {
-                        self.finish().into_iter().for_each(&mut full);
-                    }
-                    let open = Open::of(&mut self.open, &mut self.bytes, &service.service);
-                    open.items.extend_from_slice(item);
-                    self.bytes += item.len();
-                    self.items += points;
+                points::for_each_metric(metric, snapshot.time, snapshot.temporality, |body, points| {
+                    self.append(&service.service, body, points, bytes_max).into_iter().for_each(&mut each);
                 });
             }
         }
-        self.finish().into_iter().for_each(full);
+        self.finish().into_iter().for_each(each);
+    }
+
+    /// Adds an encoded item; returns the request so far if there is no room for it.
+    fn append(&mut self, service: &Arc<Service>, body: &[u8], items: u64, bytes_max: usize) -> Option<Batch> {
+        let len = field_len(body.len());
+        let mut full = None;
+        let mut open = Open::of(&mut self.open, &mut self.bytes, service);
+        if self.items > 0 && self.bytes + len > bytes_max {
+            full = self.finish();
+            open = Open::of(&mut self.open, &mut self.bytes, service);
+        }
+        put_bytes(&mut open.items, SCOPE_ITEM, body);
+        self.bytes += len;
+        self.items += items;
+        full
     }
 
     /// How large the request would be at most.

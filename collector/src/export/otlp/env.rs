@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::settings::{Compression, DestinationSettings, OtlpSettings, Protocol, Signal, TlsSettings};
-use crate::telemetry::metrics::Temporality;
+use crate::telemetry::Temporality;
 
 /// What the environment says.
 #[derive(Clone, Debug, Default)]

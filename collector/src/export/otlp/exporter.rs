@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     export::Exporter,
-    telemetry::{MetricsSnapshot, Record, id::Random, metrics::Temporality},
+    telemetry::{MetricsSnapshot, Record, Temporality, id::Random},
 };
 
 /// Sends spans and metrics to up to one backend each.
@@ -124,7 +124,7 @@ impl Destination {
             client,
             retry: settings.retry,
             stats: Arc::clone(&stats),
-            health: Health::new(signal, settings.endpoint.to_string()),
+            health: Health::new(signal, settings.endpoint_for_people()),
             random: Random::new(),
             in_flight: 0,
         };
@@ -183,6 +183,8 @@ impl Destination {
         if self.done.recv_timeout(patience).is_err() {
             tracing::debug!("the {} exporter did not end in time", self.stats.signal().name());
         }
+        // A deadline that had passed already: the task may have ended before the last batch came.
+        self.queue.abandon();
     }
 }
 

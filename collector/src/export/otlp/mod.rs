@@ -1,6 +1,6 @@
 //! OTLP: encoding, batching, and delivery over gRPC or HTTP with retries.
 //!
-//! Per signal: [`batch`] encodes on the pipeline's thread -> `queue`, bounded by bytes -> `delivery`, a task of its own.
+//! Per signal: `batch` encodes on the pipeline's thread -> `queue`, bounded by bytes -> `delivery`, a task of its own.
 
 mod attributes;
 pub(super) mod batch;

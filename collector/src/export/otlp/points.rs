@@ -4,19 +4,18 @@
 
 use super::{
     attributes::put_attribute,
-    spans::SCOPE_ITEM,
     wire::{put_bytes, put_double, put_fixed64, put_head, put_text},
 };
 use crate::telemetry::{
-    UnixNanos,
+    Temporality, UnixNanos,
     histogram::Exemplar,
-    metrics::{HistogramPoint, MetricPoints, Temporality},
+    snapshot::{HistogramPoint, MetricPoints},
 };
 
 /// A metric with many series is written as several `Metric`s of about this size, so that requests can be cut between.
 const METRIC_BYTES_TARGET: usize = 256 << 10;
 
-/// Gives each `Metric` of `metric` to `each`, already a field of its `ScopeMetrics`, with the number of its points.
+/// Gives the body of each `Metric` message of `metric` to `each`, with the number of its points.
 pub(super) fn for_each_metric(
     metric: &MetricPoints,
     time: UnixNanos,
@@ -62,18 +61,16 @@ const EXEMPLAR_SPAN_ID: u8 = 0x22;
 const EXEMPLAR_TRACE_ID: u8 = 0x2a;
 
 fn put_metric(out: &mut Vec<u8>, metric: &MetricPoints, points: &[u8], temporality: Temporality) {
-    let mut body = Vec::with_capacity(points.len() + 256);
-    put_text(&mut body, METRIC_NAME, metric.metric.name);
-    put_text(&mut body, METRIC_DESCRIPTION, metric.metric.description);
-    put_text(&mut body, METRIC_UNIT, metric.metric.unit);
-    put_head(&mut body, METRIC_HISTOGRAM, points.len() + 2);
-    body.extend_from_slice(points);
+    put_text(out, METRIC_NAME, metric.metric.name);
+    put_text(out, METRIC_DESCRIPTION, metric.metric.description);
+    put_text(out, METRIC_UNIT, metric.metric.unit);
+    put_head(out, METRIC_HISTOGRAM, points.len() + 2);
+    out.extend_from_slice(points);
     let temporality = match temporality {
         Temporality::Delta => 1,
         Temporality::Cumulative => 2,
     };
-    body.extend([HISTOGRAM_TEMPORALITY, temporality]);
-    put_bytes(out, SCOPE_ITEM, &body);
+    out.extend([HISTOGRAM_TEMPORALITY, temporality]);
 }
 
 fn put_point(out: &mut Vec<u8>, point: &HistogramPoint, bounds: &[f64], time: UnixNanos) {

@@ -144,6 +144,15 @@ impl DestinationSettings {
     }
 }
 
+impl DestinationSettings {
+    /// The endpoint as it may stand in a log: without user, password and query.
+    pub(super) fn endpoint_for_people(&self) -> String {
+        let port = self.endpoint.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let host = self.endpoint.host().unwrap_or_default();
+        format!("{}://{host}{port}{}", self.endpoint.scheme_str().unwrap_or("http"), self.endpoint.path())
+    }
+}
+
 impl Signal {
     /// For messages and counters.
     #[must_use]

@@ -3,10 +3,10 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use anstyle::{AnsiColor, Style};
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 use foldhash::fast::RandomState;
 use opentelemetry::trace::SpanKind;
-use spantap_protocols::Outcome;
+use spantap_protocols::{Outcome, Value, semconv::key};
 
 use super::{
     pretty::{arrow, duration, fit, sanitized},
@@ -37,7 +37,7 @@ impl RedTable {
     /// Counts a record.
     pub fn record(&mut self, record: &Record) {
         let server = record.kind == SpanKind::Server;
-        let mut key = (record.service.name.clone(), server, record.name());
+        let mut key = (record.service.name.clone(), server, name(record));
         if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
             key = (OTHERS.into(), server, CompactString::default());
         }
@@ -101,6 +101,17 @@ impl RedTable {
             );
         }
         out
+    }
+}
+
+/// The span's name; calls to several servers, whose spans have no second name, are told apart by the server.
+fn name(record: &Record) -> CompactString {
+    let server = record.attributes.get(key::SERVER_ADDRESS).and_then(Value::as_str);
+    match (&record.target, server) {
+        (None, Some(server)) if record.kind == SpanKind::Client => {
+            format_compact!("{} {server}", record.operation)
+        }
+        _ => record.name(),
     }
 }
 
