@@ -17,7 +17,7 @@ use crate::{
         stdout::{OtlpJson, Output, Pretty},
     },
     processors::{RouteSettings, Unmatched},
-    telemetry::{Record, UnixNanos, metrics},
+    telemetry::{Record, Temporality, UnixNanos, metrics},
 };
 
 /// A part of the configuration that cannot be put to work.
@@ -68,15 +68,15 @@ impl Outputs {
                     let mut destination = destination(otlp, Signal::Traces)?;
                     destination.batch.delay = processor.schedule_delay;
                     let settings = OtlpSettings { traces: Some(destination), metrics: None };
-                    let exporter = outputs.otlp(otlp, &settings, metrics::Temporality::Cumulative, runtime)?;
+                    let exporter = outputs.otlp(otlp, &settings, Temporality::Cumulative, runtime)?;
                     outputs.spans.push(Box::new(exporter));
                 }
             }
         }
         for reader in &config.meter_provider.readers {
             let temporality = match reader.temporality {
-                config::Temporality::Cumulative => metrics::Temporality::Cumulative,
-                config::Temporality::Delta => metrics::Temporality::Delta,
+                config::Temporality::Cumulative => Temporality::Cumulative,
+                config::Temporality::Delta => Temporality::Delta,
             };
             let exporter: Box<dyn Exporter> = match &reader.exporter {
                 config::Exporter::Console => match config.spantap.stdout.format {
@@ -113,7 +113,7 @@ impl Outputs {
         &mut self,
         from: &config::OtlpExporter,
         settings: &OtlpSettings,
-        temporality: metrics::Temporality,
+        temporality: Temporality,
         runtime: &Handle,
     ) -> Result<OtlpExporter, WiringError> {
         let exporter = OtlpExporter::start(settings, temporality, runtime)
