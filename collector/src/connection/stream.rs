@@ -1,0 +1,435 @@
+//! One byte stream in both directions: from the calls' bytes to its parser, or to detection, or to nowhere.
+//!
+//! ```text
+//!              TLS records, or a TLS session above
+//!   Detecting ------------------------------------> Ciphertext
+//!    |     ^   ^--------- no records for long ---------'
+//!    | match  lost
+//!    v     |
+//!   Parsing
+//! ```
+
+use spantap_ebpf_common::event::{Close, Data, Flow, Layer, Opener, Tgid};
+use spantap_protocols::{BootNanos, Direction, OpenContext, Protocol, Sniff};
+
+use super::{
+    detect::{self, Detector, Verdict},
+    driver::{Chunk, Driver, Shared, other},
+    queue::{Front, Times},
+    reassembly::{HELD_NS, Held, Lane, Place},
+};
+
+/// See the module.
+pub(super) struct Stream {
+    /// Slot of its connection in the table, if known.
+    pub(super) connection: Option<u32>,
+    pub(super) layer: Layer,
+    /// Who opened the connection.
+    pub(super) opener: Option<Opener>,
+    /// Whose call carried the newest bytes.
+    pub(super) tgid: Tgid,
+    /// The newest event.
+    pub(super) active_at: BootNanos,
+    /// Memory owned when last looked at.
+    pub(super) footprint: usize,
+    /// True while every byte since the first one was seen by the same parser, or by none.
+    intact: bool,
+    lanes: Lanes,
+    state: State,
+}
+
+enum State {
+    Detecting(Detector),
+    Parsing(Driver),
+    Ciphertext {
+        /// Segments in a row that did not begin with a record; `None` if a TLS session above makes it certain.
+        strays: Option<u32>,
+    },
+}
+
+/// Both directions.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    sent: Lane,
+    received: Lane,
+}
+
+impl Lanes {
+    pub(super) fn of(&mut self, flow: Flow) -> &mut Lane {
+        match flow {
+            Flow::Sent => &mut self.sent,
+            Flow::Received => &mut self.received,
+        }
+    }
+
+    fn both(&mut self) -> [&mut Lane; 2] {
+        [&mut self.sent, &mut self.received]
+    }
+}
+
+/// How a stream came to be known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Birth {
+    pub(super) connection: Option<u32>,
+    pub(super) layer: Layer,
+    pub(super) opener: Option<Opener>,
+    pub(super) tgid: Tgid,
+    pub(super) at: BootNanos,
+    /// No byte had passed before.
+    pub(super) from_start: bool,
+    /// Positions are counted from 0 in both directions, and we have seen 0.
+    pub(super) from_zero: bool,
+    /// A TLS session lies above it.
+    pub(super) below_tls: bool,
+}
+
+/// Why a stream is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending<'a> {
+    /// It was closed, with these totals.
+    Close(&'a Close),
+    /// It was idle for too long, or its connection went.
+    Idle,
+    /// It may go on, but we shall not see it.
+    Unseen,
+}
+
+impl Stream {
+    pub(super) fn new(birth: Birth) -> Self {
+        let lane = || if birth.from_zero { Lane::from_zero() } else { Lane::default() };
+        let state = if birth.below_tls {
+            State::Ciphertext { strays: None }
+        } else {
+            State::Detecting(Detector::default())
+        };
+        Self {
+            connection: birth.connection,
+            layer: birth.layer,
+            opener: birth.opener,
+            tgid: birth.tgid,
+            active_at: birth.at,
+            footprint: 0,
+            intact: birth.from_start,
+            lanes: Lanes { sent: lane(), received: lane() },
+            state,
+        }
+    }
+
+    /// Takes the bytes of one call.
+    pub(super) fn on_data(&mut self, data: &Data<'_>, shared: &mut Shared) {
+        self.tgid = data.tgid;
+        self.active_at = self.active_at.max(BootNanos(data.last_ns));
+        let Data { flow, position, size, .. } = *data;
+        let times = Times { first: BootNanos(data.first_ns), last: BootNanos(data.last_ns) };
+        let bytes = data.bytes.get(..usize::try_from(size).unwrap_or(usize::MAX)).unwrap_or(data.bytes);
+        let lane = self.lanes.of(flow);
+        if let (Place::Ahead { .. }, State::Detecting(_) | State::Parsing(_)) =
+            (lane.place(position, size), &self.state)
+        {
+            shared.counters.reordered_events += 1;
+            if !lane.can_hold(bytes.len()) {
+                self.release(flow, shared);
+            }
+            let lane = self.lanes.of(flow);
+            let ahead = matches!(lane.place(position, size), Place::Ahead { .. });
+            if ahead && lane.can_hold(bytes.len()) {
+                lane.hold(position, size, bytes, times, times.last);
+                return;
+            }
+        }
+        self.arrive(flow, position, size, bytes, times, shared);
+        while let Some(held) = self.lanes.of(flow).take_held(false) {
+            self.arrive_held(flow, &held, shared);
+        }
+    }
+
+    /// Gives up waiting for what came before the held pieces.
+    fn release(&mut self, flow: Flow, shared: &mut Shared) {
+        while let Some(held) = self.lanes.of(flow).take_held(true) {
+            self.arrive_held(flow, &held, shared);
+        }
+    }
+
+    fn arrive_held(&mut self, flow: Flow, held: &Held, shared: &mut Shared) {
+        let Held { position, size, times, ref bytes, .. } = *held;
+        self.arrive(flow, position, size, bytes, times, shared);
+    }
+
+    /// Takes a piece whose turn it is: what should have come before is missing for good.
+    fn arrive(
+        &mut self,
+        flow: Flow,
+        position: u64,
+        size: u64,
+        bytes: &[u8],
+        times: Times,
+        shared: &mut Shared,
+    ) {
+        let lane = self.lanes.of(flow);
+        let mut overlap = 0;
+        match lane.place(position, size) {
+            Place::Old => {
+                shared.counters.overlap_bytes += size;
+                return;
+            }
+            Place::Next { overlap: already } => overlap = already,
+            Place::Ahead { missing } => {
+                shared.counters.add_missing(missing);
+                self.take(flow, Chunk { bytes: &[], missing, times }, shared);
+            }
+        }
+        self.lanes.of(flow).advance(position.saturating_add(size));
+        let bytes = bytes.get(usize::try_from(overlap).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let missing = (size - overlap).saturating_sub(bytes.len() as u64);
+        shared.counters.overlap_bytes += overlap;
+        shared.counters.uncopied_bytes += missing;
+        if size > overlap {
+            self.take(flow, Chunk { bytes, missing, times }, shared);
+        }
+    }
+
+    /// Takes bytes that are in order.
+    fn take(&mut self, flow: Flow, chunk: Chunk<'_>, shared: &mut Shared) {
+        shared.counters.gaps += u64::from(chunk.missing > 0);
+        match &mut self.state {
+            State::Parsing(driver) => {
+                driver.feed(&mut self.lanes, flow, chunk, shared);
+                self.after_parsing(chunk.times.last, shared);
+            }
+            State::Detecting(_) => self.detect(flow, chunk, shared),
+            State::Ciphertext { strays } => {
+                shared.counters.ciphertext_bytes += chunk.bytes.len() as u64;
+                let Some(count) = strays.as_mut().filter(|_| !chunk.bytes.is_empty()) else { return };
+                *count = if detect::is_tls_record(chunk.bytes) { 0 } else { *count + 1 };
+                if *count >= STRAYS_MAX {
+                    self.state = State::Detecting(Detector::default());
+                }
+            }
+        }
+    }
+
+    /// Sees whether the parser is lost, and since when a gap waits.
+    fn after_parsing(&mut self, now: BootNanos, shared: &mut Shared) {
+        let State::Parsing(driver) = &self.state else { return };
+        if driver.is_lost() {
+            // What made it lose its way would do so again: detection begins with the next segment.
+            self.drop_queues(shared);
+            shared.counters.revoked_streams += 1;
+            self.intact = false;
+            self.state = State::Detecting(Detector::default());
+        }
+        for lane in self.lanes.both() {
+            lane.blocked_at = if lane.queue.has_gap() { lane.blocked_at.or(Some(now)) } else { None };
+        }
+    }
+
+    fn drop_queues(&mut self, shared: &mut Shared) {
+        for lane in self.lanes.both() {
+            shared.counters.unknown_bytes += lane.queue.clear();
+            lane.queue.recycle(&mut shared.spare);
+        }
+    }
+
+    /// Asks the protocols about the bytes of one direction.
+    fn detect(&mut self, flow: Flow, chunk: Chunk<'_>, shared: &mut Shared) {
+        let State::Detecting(detector) = &mut self.state else { return };
+        let queue = &mut self.lanes.of(flow).queue;
+        let pending = !queue.is_empty();
+        if chunk.bytes.is_empty() {
+            shared.counters.unknown_bytes += queue.clear();
+            queue.recycle(&mut shared.spare);
+            self.intact = false;
+            return;
+        }
+        if !detector.is_due(flow, chunk.times.last) && !pending {
+            shared.counters.unknown_bytes += chunk.bytes.len() as u64;
+            self.intact = false;
+            return;
+        }
+        if !pending && self.layer == Layer::Socket && detect::is_tls_record(chunk.bytes) {
+            shared.counters.ciphertext_bytes += chunk.bytes.len() as u64;
+            self.drop_queues(shared);
+            self.become_ciphertext(Some(0), shared);
+            return;
+        }
+        let expected = detect::expected(flow, self.opener);
+        if pending {
+            queue.push(chunk.bytes, chunk.times, &mut shared.spare);
+        }
+        let found = loop {
+            let (head, queued) = match queue.front() {
+                Front::Run { bytes, .. } => (bytes, true),
+                _ => (chunk.bytes, false),
+            };
+            let verdict = detect::sniff(shared.protocols, head, expected);
+            match verdict {
+                Verdict::Match(protocol, direction) => break Some((protocol, direction, queued)),
+                Verdict::NeedMore if head.len() < detect::HEAD_BYTES_MAX && chunk.missing == 0 => {
+                    if !queued {
+                        queue.push(chunk.bytes, chunk.times, &mut shared.spare);
+                    }
+                    break None;
+                }
+                Verdict::NeedMore | Verdict::Reject => {
+                    detector.reject();
+                    self.intact = false;
+                    if !queued {
+                        shared.counters.unknown_bytes += chunk.bytes.len() as u64;
+                        break None;
+                    }
+                    shared.counters.unknown_bytes += queue.drop_piece();
+                    if queue.is_empty() {
+                        break None;
+                    }
+                }
+            }
+        };
+        queue.recycle(&mut shared.spare);
+        let Some((protocol, direction, queued)) = found else {
+            self.intact &= chunk.missing == 0;
+            return;
+        };
+        self.open(protocol, direction, flow, shared);
+        let State::Parsing(driver) = &mut self.state else { return };
+        // What came first in the other direction; then this one.
+        driver.offer(&mut self.lanes, other(flow), false, shared);
+        if queued {
+            driver.offer(&mut self.lanes, flow, false, shared);
+        }
+        let bytes = if queued { &[] } else { chunk.bytes };
+        driver.feed(&mut self.lanes, flow, Chunk { bytes, ..chunk }, shared);
+        self.after_parsing(chunk.times.last, shared);
+    }
+
+    /// Opens a parser: `flow` carries bytes in `direction`.
+    fn open(
+        &mut self,
+        protocol: &'static dyn Protocol,
+        direction: Direction,
+        flow: Flow,
+        shared: &mut Shared,
+    ) {
+        // What the other direction keeps may be the middle of something.
+        let queue = &mut self.lanes.of(other(flow)).queue;
+        while let Front::Run { bytes, .. } = queue.front() {
+            if protocol.sniff(bytes, Some(direction.reverse())) != Sniff::Reject {
+                break;
+            }
+            shared.counters.unknown_bytes += queue.drop_piece();
+            self.intact = false;
+        }
+        queue.recycle(&mut shared.spare);
+        let role = detect::role(flow, direction);
+        let tls = self.layer == Layer::Tls;
+        let parser = protocol.open(OpenContext { role, from_start: self.intact, tls });
+        shared.counters.detected_streams += 1;
+        self.state = State::Parsing(Driver::new(protocol, role, parser));
+    }
+
+    fn become_ciphertext(&mut self, strays: Option<u32>, shared: &mut Shared) {
+        if !matches!(self.state, State::Ciphertext { .. }) {
+            shared.counters.ciphertext_streams += 1;
+        }
+        self.intact = false;
+        self.state = State::Ciphertext { strays };
+    }
+
+    /// A TLS session was found above this stream: what is left is ciphertext.
+    pub(super) fn lie_below_tls(&mut self, at: BootNanos, shared: &mut Shared) {
+        if let State::Parsing(driver) = &mut self.state {
+            driver.close(at, shared);
+        }
+        for lane in self.lanes.both() {
+            shared.counters.ciphertext_bytes += lane.queue.clear() + lane.drop_held();
+            lane.queue.recycle(&mut shared.spare);
+            lane.blocked_at = None;
+        }
+        self.become_ciphertext(None, shared);
+    }
+
+    /// Since when something here waits for bytes that may never come.
+    pub(super) fn waiting_since(&self) -> Option<BootNanos> {
+        match (self.lanes.sent.waiting_since(), self.lanes.received.waiting_since()) {
+            (Some(sent), Some(received)) => Some(sent.min(received)),
+            (sent, received) => sent.or(received),
+        }
+    }
+
+    /// Gives up waiting where it has lasted too long.
+    pub(super) fn settle(&mut self, now: BootNanos, shared: &mut Shared) {
+        for flow in [Flow::Sent, Flow::Received] {
+            let since = self.lanes.of(flow).waiting_since();
+            if since.is_some_and(|since| now.since(since) >= HELD_NS) {
+                self.settle_lane(flow, now, shared);
+            }
+        }
+    }
+
+    fn settle_lane(&mut self, flow: Flow, now: BootNanos, shared: &mut Shared) {
+        self.release(flow, shared);
+        self.lanes.of(flow).blocked_at = None;
+        if let State::Parsing(driver) = &mut self.state {
+            driver.offer(&mut self.lanes, flow, true, shared);
+        }
+        self.after_parsing(now, shared);
+    }
+
+    /// The stream is over: what cannot be consumed now never will be.
+    pub(super) fn end(&mut self, at: BootNanos, ending: Ending<'_>, shared: &mut Shared) {
+        let at = if matches!(ending, Ending::Unseen) { self.active_at } else { at };
+        for flow in [Flow::Sent, Flow::Received] {
+            self.settle_lane(flow, at, shared);
+        }
+        if let Ending::Close(close) = ending {
+            for (flow, total) in [(Flow::Sent, close.sent), (Flow::Received, close.received)] {
+                let missing = self.lanes.of(flow).missing_before(total);
+                if missing > 0 {
+                    shared.counters.add_missing(missing);
+                    let times = Times { first: at, last: at };
+                    self.take(flow, Chunk { bytes: &[], missing, times }, shared);
+                    self.settle_lane(flow, at, shared);
+                }
+            }
+        }
+        if let (State::Parsing(driver), false) = (&mut self.state, matches!(ending, Ending::Unseen)) {
+            driver.close(at, shared);
+        }
+        for lane in self.lanes.both() {
+            shared.counters.unfinished_bytes += lane.queue.clear();
+            lane.queue.recycle(&mut shared.spare);
+        }
+    }
+
+    /// Drops what is retained, because the table retains too much. The parser is told of gaps.
+    pub(super) fn shed(&mut self, now: BootNanos, shared: &mut Shared) {
+        for lane in self.lanes.both() {
+            shared.counters.total_budget_bytes += lane.drop_held();
+            lane.blocked_at = None;
+        }
+        if let State::Parsing(driver) = &mut self.state {
+            let shed = driver.shed(&mut self.lanes, shared);
+            shared.counters.total_budget_bytes += shed;
+        }
+        for lane in self.lanes.both() {
+            let dropped = lane.queue.clear();
+            shared.counters.total_budget_bytes += dropped;
+            lane.queue.recycle(&mut shared.spare);
+            self.intact &= dropped == 0;
+        }
+        self.after_parsing(now, shared);
+    }
+
+    /// Bytes that were seen and are still here.
+    pub(super) fn retained(&self) -> u64 {
+        self.lanes.sent.retained() + self.lanes.received.retained()
+    }
+
+    /// Memory owned, without the parser's.
+    pub(super) fn measure(&self) -> usize {
+        self.lanes.sent.footprint() + self.lanes.received.footprint()
+    }
+}
+
+/// Segments that do not begin with a TLS record before ciphertext is doubted. Rationale: a large write may leave in
+/// many calls, of which only the first begins with a record.
+const STRAYS_MAX: u32 = 64;
