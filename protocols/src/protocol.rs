@@ -84,14 +84,14 @@ pub enum Sniff {
     NeedMore,
 }
 
-/// What is known of a connection when its parser is made.
+/// What is known of a connection when its parser is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenContext {
-    /// Which end the watched process is.
+    /// The end that is watched.
     pub role: Role,
     /// False if bytes had passed before the first one that the parser will see.
     pub from_start: bool,
-    /// True if the bytes were taken before encryption or after decryption: the scheme is `https`, not `http`.
+    /// True if the bytes were taken inside TLS.
     pub tls: bool,
 }
 

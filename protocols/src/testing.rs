@@ -3,7 +3,13 @@
 //! The checks of this file walk [`crate::ALL`] and the folder `src/<protocol>/fixtures`, so a protocol is tested by
 //! being registered. Other crates get the driver and the checks through the feature `testing`. Checks panic.
 
+mod foreign;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::VecDeque, fmt::Write as _};
+
+pub use foreign::FOREIGN;
 
 use crate::{
     exchange::{Exchange, Outcome},
@@ -432,57 +438,6 @@ pub fn render(exchanges: &[Exchange]) -> String {
     text
 }
 
-/// First bytes of conversations, named `protocol/what`. A protocol's own must not stand here under another name.
-pub const FOREIGN: &[(&str, &[u8])] = &[
-    ("tls/client_hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03GET / HTTP/1.1"),
-    ("tls/server_hello", b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03"),
-    ("tls/application_data", b"\x17\x03\x03\x00\x18\x00\x00\x00\x00\x00\x00\x00\x01"),
-    ("redis/array", b"*2\r\n$3\r\nGET\r\n$5\r\nhello\r\n"),
-    ("redis/inline", b"GET hello\r\n"),
-    ("redis/inline_path", b"GET /hello\r\n"),
-    ("redis/inline_set", b"SET hello HTTP/1.1\r\n"),
-    ("redis/status", b"+OK\r\n"),
-    ("redis/error", b"-ERR unknown command 'HTTP/1.1'\r\n"),
-    ("redis/bulk", b"$12\r\nHTTP/1.1 200\r\n"),
-    ("postgres/startup", b"\x00\x00\x00\x26\x00\x03\x00\x00user\x00postgres\x00database\x00shop\x00\x00"),
-    ("postgres/ssl_request", b"\x00\x00\x00\x08\x04\xd2\x16\x2f"),
-    ("postgres/query", b"Q\x00\x00\x00\x0dSELECT 1\x00"),
-    (
-        "postgres/parse",
-        b"P\x00\x00\x00\x10\x00SELECT 1\x00\x00\x00B\x00\x00\x00\x0c\x00\x00\x00\x00\x00\x00\x00\x00",
-    ),
-    ("postgres/ready", b"Z\x00\x00\x00\x05I"),
-    (
-        "postgres/authentication",
-        b"R\x00\x00\x00\x08\x00\x00\x00\x00S\x00\x00\x00\x16application_name\x00\x00",
-    ),
-    (
-        "mysql/greeting",
-        b"\x4a\x00\x00\x00\x0a8.0.36\x00\x08\x00\x00\x00\x1a\x2b\x3c\x4d\x5e\x6f\x01\x02\x00\xff\xff\xff",
-    ),
-    ("mysql/query", b"\x09\x00\x00\x00\x03SELECT 1"),
-    ("mysql/ok", b"\x07\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00"),
-    ("http1/get", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("http1/ok", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
-    ("http2/preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"),
-    ("http2/settings", b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64"),
-    ("ssh/banner", b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n"),
-    ("smtp/greeting", b"220 mail.example.org ESMTP Postfix\r\n"),
-    ("smtp/ehlo", b"EHLO client.example.org\r\n"),
-    ("rtsp/options", b"OPTIONS rtsp://example.com/media.mp4 RTSP/1.0\r\nCSeq: 1\r\n\r\n"),
-    ("sip/invite", b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\nVia: SIP/2.0/UDP a\r\n\r\n"),
-    ("memcached/get", b"get hello\r\n"),
-    ("memcached/value", b"VALUE hello 0 5\r\nworld\r\nEND\r\n"),
-    ("nats/info", b"INFO {\"server_id\":\"A\",\"version\":\"2.10\"}\r\n"),
-    ("nats/connect", b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n"),
-    ("nats/publish", b"PUB subject 5\r\nhello\r\n"),
-    ("kafka/api_versions", b"\x00\x00\x00\x23\x00\x12\x00\x03\x00\x00\x00\x00\x00\x0drdkafka"),
-    ("mongodb/hello", b"\x29\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\xdd\x07\x00\x00"),
-    ("amqp/header", b"AMQP\x00\x00\x09\x01"),
-    ("mqtt/connect", b"\x10\x12\x00\x04MQTT\x04\x02\x00\x3c\x00\x06client"),
-    ("dns/query", b"\xab\xcd\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01"),
-];
-
 fn chunks_of(fixture: &Fixture, direction: Direction) -> impl Iterator<Item = &Chunk> {
     fixture.chunks.iter().filter(move |chunk| chunk.direction == direction)
 }
@@ -591,145 +546,5 @@ fn unescape(line: &str, bytes: &mut Vec<u8>) {
             }
             other => panic!("unknown escape {}", char::from(*other)),
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-    use crate::ALL;
-
-    fn fixtures(protocol: &dyn Protocol) -> Vec<Fixture> {
-        let folder = format!("{}/src/{}/fixtures", env!("CARGO_MANIFEST_DIR"), protocol.name());
-        let mut paths: Vec<_> = std::fs::read_dir(&folder)
-            .unwrap_or_else(|error| panic!("{folder}: {error}"))
-            .map(|entry| entry.expect("readable").path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
-            .collect();
-        paths.sort();
-        assert!(!paths.is_empty(), "{folder} holds no fixture");
-        let read = |path: &std::path::PathBuf| {
-            let name = path.file_stem().expect("a name").to_string_lossy();
-            Fixture::parse(&name, &std::fs::read_to_string(path).expect("text"))
-        };
-        paths.iter().map(read).collect()
-    }
-
-    fn each(check: impl Fn(&dyn Protocol, &Fixture)) {
-        for protocol in ALL {
-            for fixture in fixtures(*protocol) {
-                check(*protocol, &fixture);
-            }
-        }
-    }
-
-    #[test]
-    fn recorded_traffic_gives_the_expected_exchanges() {
-        for protocol in ALL {
-            for fixture in fixtures(*protocol) {
-                let mut settings = insta::Settings::clone_current();
-                settings.set_snapshot_path(format!("{}/fixtures", protocol.name()));
-                settings.set_prepend_module_to_snapshot(false);
-                settings.set_omit_expression(true);
-                settings.bind(|| {
-                    insta::assert_snapshot!(fixture.name.clone(), render(&run(*protocol, &fixture)))
-                });
-            }
-        }
-    }
-
-    #[test]
-    fn splits_change_nothing() {
-        each(check_splits);
-    }
-
-    #[test]
-    fn prefixes_match_only_as_themselves() {
-        each(check_prefixes);
-    }
-
-    #[test]
-    fn after_a_gap_nothing_is_wrong_and_the_parser_recovers() {
-        each(check_gaps);
-    }
-
-    #[test]
-    fn of_cut_calls_nothing_is_wrong() {
-        each(check_copy_limits);
-    }
-
-    #[test]
-    fn joined_late_nothing_is_wrong_and_the_parser_recovers() {
-        each(check_late_join);
-    }
-
-    #[test]
-    fn other_protocols_do_not_match() {
-        for protocol in ALL {
-            check_foreign(*protocol);
-        }
-    }
-
-    fn direction() -> impl Strategy<Value = Direction> {
-        prop_oneof![Just(Direction::ToServer), Just(Direction::ToClient)]
-    }
-
-    proptest! {
-        #[test]
-        fn random_bytes_do_not_panic(
-            from_start: bool,
-            calls in vec((direction(), 0u64..3, vec(any::<u8>(), 0..200)), 0..20),
-        ) {
-            for protocol in ALL {
-                check_garbage(*protocol, from_start, &calls);
-            }
-        }
-
-        #[test]
-        fn after_several_gaps_nothing_is_wrong(
-            gaps in vec((direction(), any::<prop::sample::Index>(), 1usize..400), 1..5),
-        ) {
-            for protocol in ALL {
-                for fixture in fixtures(*protocol) {
-                    let truth = run(*protocol, &fixture);
-                    let length = |way| chunks_of(&fixture, way).map(|chunk| chunk.bytes.len()).sum::<usize>();
-                    let ranges: Vec<_> = gaps
-                        .iter()
-                        .map(|(way, start, missing)| (*way, start.index(length(*way)), *missing))
-                        .collect();
-                    let missing = |way, at| {
-                        ranges.iter().any(|(gap, start, length)| *gap == way && (*start..start + length).contains(&at))
-                    };
-                    let (found, after) = run_with_gaps(*protocol, &fixture, missing);
-                    check_found(&found, &truth, after, fixture.recovers, &format!("{}: {ranges:?}", fixture.name));
-                }
-            }
-        }
-
-        #[test]
-        fn damaged_traffic_does_not_panic(
-            from_start: bool,
-            seed: prop::sample::Index,
-            damage in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..8),
-            gaps in vec(prop_oneof![9 => Just(0u64), 1 => 0u64..500], 64),
-        ) {
-            for protocol in ALL {
-                let fixtures = fixtures(*protocol);
-                let mut chunks = seed.get(&fixtures).chunks.clone();
-                for (chunk, at, byte) in &damage {
-                    let index = chunk.index(chunks.len());
-                    let place = at.index(chunks[index].bytes.len());
-                    chunks[index].bytes[place] = *byte;
-                }
-                let calls: Vec<_> = chunks
-                    .into_iter()
-                    .zip(gaps.iter().cycle())
-                    .map(|(chunk, missing)| (chunk.direction, *missing, chunk.bytes))
-                    .collect();
-                check_garbage(*protocol, from_start, &calls);
-            }
-        }
     }
 }

@@ -26,7 +26,10 @@ pub(super) fn run(port: u16) -> Result<()> {
             6 if turn % 3 == 0 => ("GET", "/old-page?session=1".to_owned()),
             _ => ("GET", format!("/products/{}", 1000 + turn * 7)),
         };
-        write!(writer, "{method} {path} HTTP/1.1\r\nHost: shop.example:{port}\r\nUser-Agent: shopper/1.0\r\n\r\n")?;
+        // One write: in pieces, Nagle's algorithm would wait for the server's delayed acknowledgement.
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: shop.example:{port}\r\nUser-Agent: shopper/1.0\r\n\r\n");
+        writer.write_all(request.as_bytes())?;
         read_response(&mut reader)?;
         thread::sleep(PAUSE);
     }

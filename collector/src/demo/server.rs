@@ -58,10 +58,9 @@ fn serve(stream: TcpStream) -> Result<()> {
             }
             _ => ("404 Not Found", "no such page\n".to_owned()),
         };
-        write!(
-            writer,
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
+        let length = body.len();
+        let response =
+            format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}");
+        writer.write_all(response.as_bytes())?;
     }
 }
