@@ -37,7 +37,14 @@ pub fn now() -> u64 {
 #[inline(always)]
 pub fn header(kind: u16, flags: u16, length: usize, boot_ns: u64) -> Header {
     let pid_tgid = bpf_get_current_pid_tgid();
-    Header { kind, flags, length: length as u32, boot_ns, tgid: (pid_tgid >> 32) as u32, tid: pid_tgid as u32 }
+    Header {
+        kind,
+        flags,
+        length: length as u32,
+        boot_ns,
+        tgid: (pid_tgid >> 32) as u32,
+        tid: pid_tgid as u32,
+    }
 }
 
 /// The current thread's name.
@@ -92,8 +99,11 @@ fn from_buffer<const N: usize>(data: &record::Data, address: u64, wanted: u64) -
     let wanted = bound(wanted, N as u64);
     // SAFETY: `record` is the reservation, `wanted` is at most N, and `finish` writes the whole header.
     unsafe {
-        let fault =
-            helpers::bpf_probe_read_user((&raw mut (*record).payload).cast(), wanted as u32, address as *const _);
+        let fault = helpers::bpf_probe_read_user(
+            (&raw mut (*record).payload).cast(),
+            wanted as u32,
+            address as *const _,
+        );
         finish(&raw mut (*record).data, data, if fault == 0 { wanted as u32 } else { 0 }, fault != 0);
     }
     submit(entry);

@@ -10,7 +10,8 @@ use spantap_ebpf_common::Counter;
 #[inline(always)]
 pub unsafe fn kernel<T>(base: u64, offset: u32) -> Result<T, Counter> {
     // SAFETY: the helper refuses addresses that cannot be read; the caller vouches for `T`.
-    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.map_err(|_| Counter::KernelReadFailed)
+    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }
+        .map_err(|_| Counter::KernelReadFailed)
 }
 
 /// How a program reaches kernel structs.

@@ -180,7 +180,8 @@ fn messages(data: &mut record::Data, vector: u64, count: u64) -> Result<(), Coun
         }
         let at = vector + i * MMSGHDR_BYTES;
         // SAFETY: integers of the process.
-        let (length, [_, _, buffers, _]) = unsafe { (read::user::<u32>(at + MMSGHDR_LEN_AT)?, read::user::<[u64; 4]>(at)?) };
+        let (length, [_, _, buffers, _]) =
+            unsafe { (read::user::<u32>(at + MMSGHDR_LEN_AT)?, read::user::<[u64; 4]>(at)?) };
         if length == 0 {
             continue;
         }

@@ -74,7 +74,11 @@ impl Agent {
     pub fn start(config: &Config) -> Result<Self, AppError> {
         let kernel = Kernel::start(&wiring::kernel_settings(&config.spantap.capture))?;
         for (program, reason) in &kernel.degraded {
-            tracing::warn!(program, reason, "a kernel program could not be attached; what it sees is missing");
+            tracing::warn!(
+                program,
+                reason,
+                "a kernel program could not be attached; what it sees is missing"
+            );
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -181,7 +185,8 @@ pub(super) fn add_configured(common: &mut Attributes, resource: &spantap_config:
 /// The first SIGINT or SIGTERM asks for an orderly end, the second one gets its way at once.
 async fn stop_on_signal(stop: Arc<AtomicBool>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return;
     };

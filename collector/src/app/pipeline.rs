@@ -66,7 +66,14 @@ pub struct Counts {
 impl Pipeline {
     /// A pipeline that begins with `table` and ends in `outputs`.
     #[must_use]
-    pub fn new(table: Table, services: Services, naming: Naming, processors: Processors, outputs: Outputs, clock: Clock) -> Self {
+    pub fn new(
+        table: Table,
+        services: Services,
+        naming: Naming,
+        processors: Processors,
+        outputs: Outputs,
+        clock: Clock,
+    ) -> Self {
         Self {
             table,
             services,
@@ -210,7 +217,8 @@ impl Pipeline {
             return;
         }
         let endpoints = Endpoints { local: finished.local, peer: finished.peer, tls: finished.tls };
-        let mut record = Record::from_exchange(finished.exchange, service, &endpoints, &self.clock, &mut self.ids);
+        let mut record =
+            Record::from_exchange(finished.exchange, service, &endpoints, &self.clock, &mut self.ids);
         if self.processors.process(&mut record) == Verdict::Keep {
             self.counts.records += 1;
             self.outputs.on_record(&record);

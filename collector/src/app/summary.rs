@@ -28,7 +28,9 @@ impl Summary {
         summary.passed.insert(0, ("kernel records".into(), records));
         summary.passed.push(("TLS libraries watched".into(), tls.probed));
         summary.left_out.push(("undecodable records".into(), undecodable));
-        summary.left_out.extend(losses.all().map(|(counter, n)| (format!("kernel: {}", words(counter.name())), n)));
+        summary
+            .left_out
+            .extend(losses.all().map(|(counter, n)| (format!("kernel: {}", words(counter.name())), n)));
         summary.left_out.push(("TLS libraries that cannot be watched".into(), tls.refused));
         summary.left_out.push(("TLS libraries gone before they could be watched".into(), tls.gone));
         summary
@@ -48,13 +50,17 @@ impl Summary {
         passed.push(("spans".into(), counts.records));
         let mut left_out = vec![("exchanges of processes that are not watched".into(), counts.excluded)];
         left_out.extend(
-            pipeline.processors().dropped().map(|(name, n)| (format!("exchanges dropped by {}", words(name)), n)),
+            pipeline
+                .processors()
+                .dropped()
+                .map(|(name, n)| (format!("exchanges dropped by {}", words(name)), n)),
         );
         for destination in pipeline.outputs().destinations() {
             let signal = destination.signal().name();
             passed.push((format!("{signal} exported"), destination.exported()));
             passed.push((format!("{signal} requests retried"), destination.retries()));
-            left_out.extend(dropped(destination).map(|(reason, n)| (format!("{signal} dropped: {reason}"), n)));
+            left_out
+                .extend(dropped(destination).map(|(reason, n)| (format!("{signal} dropped: {reason}"), n)));
         }
         Self { spans: counts.records, passed, left_out }
     }
@@ -90,4 +96,3 @@ impl fmt::Display for Summary {
         Ok(())
     }
 }
-

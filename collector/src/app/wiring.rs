@@ -7,7 +7,7 @@ use spantap_config as config;
 use tokio::runtime::Handle;
 
 use crate::{
-    connection, kernel,
+    connection,
     export::{
         Exporter, Exporters,
         otlp::{
@@ -16,6 +16,7 @@ use crate::{
         },
         stdout::{OtlpJson, Output, Pretty},
     },
+    kernel,
     processors::{RouteSettings, Unmatched},
     telemetry::{Record, Temporality, UnixNanos, metrics},
 };
@@ -63,7 +64,9 @@ impl Outputs {
                         outputs.spans.push(exporter);
                     }
                 }
-                config::Exporter::OtlpFile(stream) => outputs.spans.push(Box::new(OtlpJson::new(output(stream)?))),
+                config::Exporter::OtlpFile(stream) => {
+                    outputs.spans.push(Box::new(OtlpJson::new(output(stream)?)))
+                }
                 config::Exporter::Otlp(otlp) => {
                     let mut destination = destination(otlp, Signal::Traces)?;
                     destination.batch.delay = processor.schedule_delay;
@@ -92,7 +95,10 @@ impl Outputs {
                 }
             };
             outputs.readers.push(Reader {
-                aggregator: metrics::Aggregator::new(metrics::MetricSettings { temporality, ..Default::default() }),
+                aggregator: metrics::Aggregator::new(metrics::MetricSettings {
+                    temporality,
+                    ..Default::default()
+                }),
                 exporter,
                 interval: reader.interval,
                 due: Instant::now() + reader.interval,

@@ -27,8 +27,9 @@ pub(super) fn run(port: u16) -> Result<()> {
             _ => ("GET", format!("/products/{}", 1000 + turn * 7)),
         };
         // One write: in pieces, Nagle's algorithm would wait for the server's delayed acknowledgement.
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: shop.example:{port}\r\nUser-Agent: shopper/1.0\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: shop.example:{port}\r\nUser-Agent: shopper/1.0\r\n\r\n"
+        );
         writer.write_all(request.as_bytes())?;
         read_response(&mut reader)?;
         thread::sleep(PAUSE);

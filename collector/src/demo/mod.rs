@@ -71,16 +71,25 @@ fn recording(why: &str) -> Result<()> {
     );
     let naming = Naming::Fixed("shop (recorded)".into());
     let name = Path::new("the bundled recording");
-    let (summary, result) =
-        app::replay(&Config::default(), name, io::Cursor::new(RECORDING), naming, Outputs::pretty(), Pace::Recorded);
+    let (summary, result) = app::replay(
+        &Config::default(),
+        name,
+        io::Cursor::new(RECORDING),
+        naming,
+        Outputs::pretty(),
+        Pace::Recorded,
+    );
     result?;
-    anstream::println!("\n{BOLD}That was a recording.{BOLD:#} To see your own services, run spantap as root on a Linux host.");
+    anstream::println!(
+        "\n{BOLD}That was a recording.{BOLD:#} To see your own services, run spantap as root on a Linux host."
+    );
     closing(&summary, "sudo spantap");
     Ok(())
 }
 
 fn closing(summary: &Summary, command: &str) {
-    let left_out: u64 = summary.left_out().filter(|(name, _)| name.contains("ring full")).map(|(_, n)| n).sum();
+    let left_out: u64 =
+        summary.left_out().filter(|(name, _)| name.contains("ring full")).map(|(_, n)| n).sum();
     anstream::println!(
         "\n{} spans, {left_out} events lost. To watch everything on this host: {BOLD}{command}{BOLD:#}",
         summary.spans

@@ -59,8 +59,9 @@ fn serve(stream: TcpStream) -> Result<()> {
             _ => ("404 Not Found", "no such page\n".to_owned()),
         };
         let length = body.len();
-        let response =
-            format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}");
+        let response = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
         writer.write_all(response.as_bytes())?;
     }
 }

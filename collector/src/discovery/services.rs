@@ -141,7 +141,8 @@ pub fn common_attributes() -> Attributes {
     if let Some(id) = read("/etc/machine-id").filter(|id| !id.is_empty()) {
         attributes.push(key::HOST_ID, Value::Text(id));
     }
-    attributes.push(key::HOST_ARCH, Value::Static(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }));
+    attributes
+        .push(key::HOST_ARCH, Value::Static(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }));
     attributes.push(key::OS_TYPE, Value::Static("linux"));
     attributes.push(key::TELEMETRY_SDK_NAME, Value::Static("spantap"));
     attributes.push(key::TELEMETRY_SDK_VERSION, Value::Static(env!("CARGO_PKG_VERSION")));
@@ -176,6 +177,9 @@ mod tests {
     #[test]
     fn resource_attributes_of_the_environment() {
         let parsed: Vec<_> = resource_attributes("a=1, b = x%20y ,bad,=no,c=%zz%4").collect();
-        assert_eq!(parsed, [("a".into(), "1".into()), ("b".into(), "x y".into()), ("c".into(), "%zz%4".into())]);
+        assert_eq!(
+            parsed,
+            [("a".into(), "1".into()), ("b".into(), "x y".into()), ("c".into(), "%zz%4".into())]
+        );
     }
 }

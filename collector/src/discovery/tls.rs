@@ -63,17 +63,22 @@ impl TlsWatcher {
     fn probe(&mut self, tgid: Tgid, mapping: procfs::Mapping) {
         let Some((path, bytes)) = open(tgid, &mapping) else {
             self.counts.gone += 1;
-            tracing::debug!(tgid = tgid.0, library = mapping.path, "a TLS library was gone before it could be probed");
+            tracing::debug!(
+                tgid = tgid.0,
+                library = mapping.path,
+                "a TLS library was gone before it could be probed"
+            );
             return;
         };
         self.known.insert(mapping.file.clone());
-        let offsets: HashMap<&'static str, u64> = match executable::function_offsets(&bytes, TlsProbes::functions()) {
-            Ok(found) => found.into_iter().collect(),
-            Err(error) => {
-                self.refuse(&mapping.path, &error.to_string());
-                return;
-            }
-        };
+        let offsets: HashMap<&'static str, u64> =
+            match executable::function_offsets(&bytes, TlsProbes::functions()) {
+                Ok(found) => found.into_iter().collect(),
+                Err(error) => {
+                    self.refuse(&mapping.path, &error.to_string());
+                    return;
+                }
+            };
         if !(offsets.contains_key("SSL_read") || offsets.contains_key("SSL_read_ex")) {
             self.refuse(&mapping.path, "it has no symbol SSL_read");
             return;
@@ -130,10 +135,16 @@ mod tests {
 
     #[test]
     fn names_of_openssl() {
-        for yes in ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/lib/libssl.so.1.1", "/x/libssl-8bd944e8.so.3"] {
+        for yes in ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/lib/libssl.so.1.1", "/x/libssl-8bd944e8.so.3"]
+        {
             assert!(is_libssl(yes), "{yes}");
         }
-        for no in ["/usr/lib/libssl3.so", "/usr/lib/libcrypto.so.3", "/usr/lib/libsslcommon.so", "/opt/libssl-dev/x"] {
+        for no in [
+            "/usr/lib/libssl3.so",
+            "/usr/lib/libcrypto.so.3",
+            "/usr/lib/libsslcommon.so",
+            "/opt/libssl-dev/x",
+        ] {
             assert!(!is_libssl(no), "{no}");
         }
     }

@@ -4,7 +4,10 @@ use std::{collections::HashMap, path::Path};
 
 use aya::{
     Ebpf,
-    programs::{ProgramError, UProbe, uprobe::{UProbeAttachLocation, UProbeScope}},
+    programs::{
+        ProgramError, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeScope},
+    },
 };
 
 use super::loader::{chain, refusal};
@@ -75,7 +78,8 @@ impl Attacher {
         names
             .into_iter()
             .filter_map(|name| {
-                let loaded = self.uprobe(name).and_then(|program| program.load().map_err(|error| refusal(&error)));
+                let loaded =
+                    self.uprobe(name).and_then(|program| program.load().map_err(|error| refusal(&error)));
                 loaded.err().map(|reason| format!("{name}: {reason}"))
             })
             .collect()

@@ -40,9 +40,9 @@ impl fmt::Display for Missing {
 
 /// The capabilities that are needed, by their number in `include/uapi/linux/capability.h`.
 const CAPABILITIES: &[(u32, &str)] = &[
-    (39, "CAP_BPF"),             // load programs, make maps
-    (38, "CAP_PERFMON"),         // tracepoints and uprobes that read memory
-    (19, "CAP_SYS_PTRACE"),      // /proc/PID/{maps,environ,root} of other users
+    (39, "CAP_BPF"),        // load programs, make maps
+    (38, "CAP_PERFMON"),    // tracepoints and uprobes that read memory
+    (19, "CAP_SYS_PTRACE"), // /proc/PID/{maps,environ,root} of other users
 ];
 const CAP_SYS_ADMIN: u32 = 21; // stands for the first two, on every kernel
 
@@ -59,7 +59,9 @@ pub fn preflight() -> Result<(), Missing> {
     if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Err(Missing::Btf);
     }
-    if std::fs::read_to_string("/sys/kernel/security/lockdown").is_ok_and(|text| text.contains("[confidentiality]")) {
+    if std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|text| text.contains("[confidentiality]"))
+    {
         return Err(Missing::Lockdown);
     }
     Ok(())
@@ -94,7 +96,9 @@ mod tests {
 
     #[test]
     fn every_message_says_what_to_do() {
-        for missing in [Missing::Btf, Missing::Proc, Missing::Lockdown, Missing::Capabilities(vec!["CAP_BPF"])] {
+        for missing in
+            [Missing::Btf, Missing::Proc, Missing::Lockdown, Missing::Capabilities(vec!["CAP_BPF"])]
+        {
             assert_eq!(missing.to_string().lines().count(), 2, "{missing}");
         }
     }

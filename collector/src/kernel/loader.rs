@@ -48,7 +48,9 @@ pub enum KernelError {
         path: &'static str,
     },
     /// The object's maps could not be made.
-    #[error("failed to create the eBPF maps: {detail}\nis memory limited (ulimit -l, cgroup), or eBPF forbidden in this container?")]
+    #[error(
+        "failed to create the eBPF maps: {detail}\nis memory limited (ulimit -l, cgroup), or eBPF forbidden in this container?"
+    )]
     Maps {
         /// The system call and its error.
         detail: String,
@@ -130,7 +132,9 @@ fn load(settings: &Settings) -> Result<Ebpf, KernelError> {
 }
 
 fn fill_syscalls(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    let map = ebpf.map_mut("SYSCALLS").ok_or(KernelError::Maps { detail: "the object has no map SYSCALLS".into() })?;
+    let map = ebpf
+        .map_mut("SYSCALLS")
+        .ok_or(KernelError::Maps { detail: "the object has no map SYSCALLS".into() })?;
     let mut table: Array<&mut MapData, u32> = Array::try_from(map).map_err(maps)?;
     for (number, operation) in offsets::syscalls() {
         table.set(number, operation, 0).map_err(maps)?;
@@ -167,7 +171,11 @@ pub(super) fn refusal(error: &ProgramError) -> String {
         let log = verifier_log.to_string();
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         let tail = &lines[lines.len().saturating_sub(LINES)..];
-        return if tail.is_empty() { io_error.to_string() } else { format!("{io_error}\n{}", tail.join("\n")) };
+        return if tail.is_empty() {
+            io_error.to_string()
+        } else {
+            format!("{io_error}\n{}", tail.join("\n"))
+        };
     }
     chain(error)
 }

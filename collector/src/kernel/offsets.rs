@@ -53,7 +53,10 @@ pub(super) fn socket_file_ops() -> u64 {
         }
         if line.trim_ascii_end().ends_with(b" socket_file_ops") {
             let digits = line.split(|&byte| byte == b' ').next().unwrap_or_default();
-            return str::from_utf8(digits).ok().and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0);
+            return str::from_utf8(digits)
+                .ok()
+                .and_then(|text| u64::from_str_radix(text, 16).ok())
+                .unwrap_or(0);
         }
     }
 }
