@@ -103,6 +103,12 @@ impl Socket {
         bytes
     }
 
+    /// Reads the rest of a response with `length` bytes of body, whose head has been begun or skipped.
+    pub fn skip_response(&mut self, length: usize) {
+        while !self.line().is_empty() {}
+        self.skip(length);
+    }
+
     /// Closes with a reset instead of an orderly end.
     pub fn reset(self) {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
