@@ -98,6 +98,9 @@ impl Stream {
     pub(super) fn on_data(&mut self, data: &Data<'_>, shared: &mut Shared) {
         self.tgid = data.tgid;
         self.active_at = self.active_at.max(BootNanos(data.last_ns));
+        if self.lanes.of(other(data.flow)).is_holding() {
+            self.release(other(data.flow), shared);
+        }
         let Data { flow, position, size, .. } = *data;
         let times = Times { first: BootNanos(data.first_ns), last: BootNanos(data.last_ns) };
         let bytes = data.bytes.get(..usize::try_from(size).unwrap_or(usize::MAX)).unwrap_or(data.bytes);
