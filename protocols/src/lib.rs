@@ -6,11 +6,18 @@
 #![forbid(unsafe_code)]
 
 pub mod exchange;
+pub mod http;
+pub mod http1;
+pub mod limits;
 pub mod protocol;
+pub mod redact;
 pub mod semconv;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod trace_context;
 
 pub use exchange::{Attributes, Exchange, Key, Outcome, Value};
 pub use protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff};
 
 /// Every protocol spantap understands, in the order in which detection asks them.
-pub const ALL: &[&dyn Protocol] = &[];
+pub const ALL: &[&dyn Protocol] = &[&http1::Http1];

@@ -133,6 +133,12 @@ pub trait Parser: Send {
         false
     }
 
+    /// How many messages it began to read, or saw, and could not report: lost to gaps, not to be paired with certainty,
+    /// over a cap. Only grows; the caller exports it.
+    fn dropped(&self) -> u64 {
+        0
+    }
+
     /// How many further bytes of this direction the parser does not need to see (inside a body of known length): they
     /// may be passed as a [`Gap`] without loss. 0 if it needs the next byte.
     fn skippable(&self, _direction: Direction) -> u64 {

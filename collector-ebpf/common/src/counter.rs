@@ -1,4 +1,4 @@
-//! Everything the kernel side counts, in one list: what it passed on, and what it left out, by reason.
+//! Everything the kernel side leaves out, by reason, in one list. What it passes on is counted by who receives it.
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
@@ -23,12 +23,6 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Records put into the ring buffer.
-    Submitted = "submitted",
-    /// Bytes of payload copied.
-    CopiedBytes = "copied_bytes",
-    /// Bytes that moved on a watched connection but were not copied: past the copy limit, or in too many buffers.
-    UncopiedBytes = "uncopied_bytes",
     /// Records lost because the ring buffer was full.
     RingFull = "ring_full",
     /// Bytes of payload that those records would have carried or counted.

@@ -5,7 +5,9 @@
 
 pub mod counter;
 pub mod limits;
+pub mod offset;
 pub mod record;
+pub mod syscall;
 
 #[cfg(feature = "decode")]
 pub mod decode;

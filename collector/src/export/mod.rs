@@ -1,1 +1,68 @@
-//! See the crate's documentation.
+//! Where records and metrics leave the agent: the trait of exporters, and the list of them that runs.
+
+pub mod otlp;
+pub mod stdout;
+
+use std::time::Instant;
+
+use crate::telemetry::{MetricsSnapshot, Record};
+
+/// One way out. Called from the pipeline's thread; nothing here may block it for long.
+pub trait Exporter: Send {
+    /// For messages.
+    fn name(&self) -> &'static str;
+
+    /// Takes a finished exchange.
+    fn on_record(&mut self, record: &Record);
+
+    /// Takes a collection of all metrics.
+    fn on_metrics(&mut self, snapshot: &MetricsSnapshot);
+
+    /// Called several times a second: flush what has waited long enough.
+    fn tick(&mut self, now: Instant);
+
+    /// Flushes everything, at the latest until `deadline`. Nothing is called afterwards.
+    fn shutdown(&mut self, deadline: Instant);
+
+    /// True once its output is gone for good (the reader of a pipe has left): the agent may as well end.
+    fn is_broken(&self) -> bool {
+        false
+    }
+}
+
+/// All exporters of this run, in the order of the configuration.
+#[derive(Default)]
+pub struct Exporters(Vec<Box<dyn Exporter>>);
+
+impl Exporters {
+    /// Adds one.
+    pub fn push(&mut self, exporter: Box<dyn Exporter>) {
+        self.0.push(exporter);
+    }
+
+    /// To each exporter.
+    pub fn on_record(&mut self, record: &Record) {
+        self.0.iter_mut().for_each(|exporter| exporter.on_record(record));
+    }
+
+    /// To each exporter.
+    pub fn on_metrics(&mut self, snapshot: &MetricsSnapshot) {
+        self.0.iter_mut().for_each(|exporter| exporter.on_metrics(snapshot));
+    }
+
+    /// To each exporter.
+    pub fn tick(&mut self, now: Instant) {
+        self.0.iter_mut().for_each(|exporter| exporter.tick(now));
+    }
+
+    /// To each exporter, one after the other within the same deadline.
+    pub fn shutdown(&mut self, deadline: Instant) {
+        self.0.iter_mut().for_each(|exporter| exporter.shutdown(deadline));
+    }
+
+    /// The first exporter whose output is gone.
+    #[must_use]
+    pub fn broken(&self) -> Option<&'static str> {
+        self.0.iter().find(|exporter| exporter.is_broken()).map(|exporter| exporter.name())
+    }
+}

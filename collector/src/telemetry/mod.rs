@@ -1,5 +1,16 @@
 //! What exporters see: neutral records, blind to protocols.
 
+pub mod clock;
+pub mod histogram;
+pub mod id;
+pub mod metrics;
 pub mod record;
+pub mod snapshot;
+pub mod span;
 
+pub use clock::Clock;
+pub use id::IdGenerator;
+pub use metrics::{Aggregator, MetricSettings};
 pub use record::{Record, Service, TraceIds, UnixNanos};
+pub use snapshot::{MetricsSnapshot, Temporality};
+pub use span::Endpoints;

@@ -1,0 +1,42 @@
+//! The kernel struct members that the programs read, in one list for both sides: the kernel side makes a global of
+//! each, user space finds its offset in the running kernel's BTF and sets it before loading.
+//!
+//! Paths begin with a struct's name; `a|b` takes the first that exists; a trailing `?` may be absent (`ABSENT`).
+
+/// The value of an offset whose member this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Calls the macro named by its argument with the whole list.
+#[macro_export]
+macro_rules! for_each_offset {
+    ($callback:ident) => {
+        $callback! {
+            TASK_FILES = "task_struct.files",
+            TASK_SIGNAL = "task_struct.signal",
+            SIGNAL_LIVE = "signal_struct.live",
+            FILES_FDT = "files_struct.fdt",
+            FDT_MAX_FDS = "fdtable.max_fds",
+            FDT_FD = "fdtable.fd",
+            FILE_PRIVATE = "file.private_data",
+            FILE_OP = "file.f_op",
+            FILE_INODE = "file.f_inode",
+            INODE_MODE = "inode.i_mode",
+            SOCKET_SK = "socket.sk",
+            SK_FAMILY = "sock.__sk_common.skc_family",
+            SK_STATE = "sock.__sk_common.skc_state",
+            SK_PROTOCOL = "sock.sk_protocol",
+            SK_TYPE = "sock.sk_type",
+            SK_NUM = "sock.__sk_common.skc_num",
+            SK_DPORT = "sock.__sk_common.skc_dport",
+            SK_SADDR = "sock.__sk_common.skc_rcv_saddr",
+            SK_DADDR = "sock.__sk_common.skc_daddr",
+            SK_V6_SADDR = "sock.__sk_common.skc_v6_rcv_saddr?",
+            SK_V6_DADDR = "sock.__sk_common.skc_v6_daddr?",
+            SK_NET = "sock.__sk_common.skc_net.net",
+            NET_INUM = "net.ns.inum",
+            ICSK_ULP_OPS = "inet_connection_sock.icsk_ulp_ops",
+            TCP_WRITE_SEQ = "tcp_sock.write_seq",
+            TCP_COPIED_SEQ = "tcp_sock.copied_seq",
+        }
+    };
+}

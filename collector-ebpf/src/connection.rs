@@ -1,0 +1,158 @@
+//! Connections: met, numbered, and advanced by what TCP itself says has passed.
+//!
+//! A byte's position is not counted by us but read from the socket (`write_seq`, `copied_seq`), so that bytes which no
+//! program of ours saw (sendfile, splice, io_uring) show up as a jump: a numbered gap instead of a silent loss.
+
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use spantap_ebpf_common::{
+    Counter,
+    record::{self, flag, kind},
+};
+
+use crate::{
+    counters, emit,
+    maps::{CONNECTIONS, Connection, connection_flag},
+    socket::{Sock, TCP_SYN_SENT},
+};
+
+/// A number that is unique while the agent runs: the time and the processor, on which no two moments are the same.
+#[inline(always)]
+pub fn new_id() -> u64 {
+    // SAFETY: reads the processor's number.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    (emit::now() << 8) | (cpu as u64 & 0xff)
+}
+
+/// Remembers a connection from its first byte: after connect (`flag::CLIENT`) or accept (`flag::SERVER`).
+#[inline(always)]
+pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
+    let Some(sock) = Sock::tcp(sk)? else { return Ok(()) };
+    if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
+        // SAFETY: a map value lives as long as the program runs.
+        let known = unsafe { &*known };
+        // A second connect on the same socket asks how the first one went.
+        if known.sent == 0 && known.received == 0 {
+            return Ok(());
+        }
+        let _ = CONNECTIONS.remove(sk);
+    }
+    let mut connection = Connection {
+        id: new_id(),
+        sent: 0,
+        received: 0,
+        sent_seq: sock.write_seq()?,
+        received_seq: 0,
+        flags: 0,
+        _pad: 0,
+    };
+    if sock.state()? != TCP_SYN_SENT {
+        connection.received_seq = sock.copied_seq()?;
+        connection.flags |= connection_flag::RECEIVED_KNOWN;
+    }
+    CONNECTIONS.insert(sk, connection, 0).map_err(|_| Counter::ConnectionTableFull)?;
+    announce(sock, connection.id, role | flag::FROM_START)
+}
+
+/// The entry of a socket that a call has just used; made now if the connection is older than the agent.
+/// `None` if it is no TCP socket.
+#[inline(always)]
+pub fn find(sk: u64, sent: u32, received: u32) -> Result<Option<(Sock, *mut Connection)>, Counter> {
+    if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
+        return Ok(Some((Sock(sk), known)));
+    }
+    let Some(sock) = Sock::tcp(sk)? else { return Ok(None) };
+    let connection = Connection {
+        id: new_id(),
+        sent: 0,
+        received: 0,
+        // As they were before this call.
+        sent_seq: sock.write_seq()?.wrapping_sub(sent),
+        received_seq: sock.copied_seq()?.wrapping_sub(received),
+        flags: connection_flag::RECEIVED_KNOWN,
+        _pad: 0,
+    };
+    CONNECTIONS.insert(sk, connection, 0).map_err(|_| Counter::ConnectionTableFull)?;
+    announce(sock, connection.id, 0)?;
+    Ok(CONNECTIONS.get_ptr_mut(sk).map(|made| (sock, made)))
+}
+
+#[inline(always)]
+fn announce(sock: Sock, id: u64, flags: u16) -> Result<(), Counter> {
+    let mut open = record::Open {
+        header: emit::header(kind::OPEN, flags, size_of::<record::Open>(), emit::now()),
+        connection: id,
+        local: [0; 16],
+        peer: [0; 16],
+        local_port: 0,
+        peer_port: 0,
+        family: 0,
+        _pad: 0,
+        netns: 0,
+        _pad2: 0,
+        comm: emit::comm(),
+    };
+    sock.describe(&mut open)?;
+    emit::fixed(open)
+}
+
+impl Connection {
+    /// Moves the sending position to where TCP says it is, after a call that sent `moved` bytes. Returns the position
+    /// of the first of them.
+    #[inline(always)]
+    pub fn sent(&mut self, sock: Sock, moved: u64) -> Result<Option<u64>, Counter> {
+        let seq = sock.write_seq()?;
+        if self.flags & connection_flag::RECEIVED_KNOWN == 0 {
+            // The handshake has ended since connect returned, and nothing can have been read before this.
+            self.received_seq = sock.copied_seq()?;
+            self.flags |= connection_flag::RECEIVED_KNOWN;
+        }
+        let passed = advance(sock, self.sent_seq, seq, moved);
+        if passed > moved {
+            counters::add(Counter::UnseenBytes, passed - moved);
+        }
+        self.sent_seq = seq;
+        self.sent += passed;
+        Ok(Some(self.sent.saturating_sub(moved)))
+    }
+
+    /// Likewise for a call that received `moved` bytes; `None` if it only peeked at them.
+    #[inline(always)]
+    pub fn received(&mut self, sock: Sock, moved: u64) -> Result<Option<u64>, Counter> {
+        let seq = sock.copied_seq()?;
+        if self.flags & connection_flag::RECEIVED_KNOWN == 0 {
+            self.received_seq = seq.wrapping_sub(moved as u32);
+            self.flags |= connection_flag::RECEIVED_KNOWN;
+        }
+        if seq == self.received_seq && !sock.has_upper_layer() {
+            counters::bump(Counter::Peeked);
+            return Ok(None);
+        }
+        let mut passed = advance(sock, self.received_seq, seq, moved);
+        if passed == moved + 1 && sock.peer_has_finished()? {
+            passed = moved; // the peer's FIN takes a sequence number, but is no byte
+        }
+        if passed > moved {
+            counters::add(Counter::UnseenBytes, passed - moved);
+        }
+        self.received_seq = seq;
+        self.received += passed;
+        Ok(Some(self.received.saturating_sub(moved)))
+    }
+}
+
+/// How many bytes have passed between two sequence numbers, of which this call moved the last `moved`.
+#[inline(always)]
+fn advance(sock: Sock, before: u32, after: u32, moved: u64) -> u64 {
+    let passed = after.wrapping_sub(before) as u64;
+    if passed == moved {
+        return moved;
+    }
+    if sock.has_upper_layer() || passed > u32::MAX as u64 / 2 {
+        // Kernel TLS counts its records too; a step backwards is another connection in the same struct.
+        return moved;
+    }
+    if passed < moved {
+        counters::bump(Counter::PositionConflict);
+    }
+    passed
+}

@@ -1,0 +1,175 @@
+//! Records into the ring buffer: reserved, written whole, submitted; nothing is staged in memory that another program
+//! could overwrite meanwhile.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, generated as helpers},
+    maps::ring_buf::RingBufEntry,
+};
+use spantap_ebpf_common::{
+    Counter,
+    limits::{COMM_BYTES, IOVECS_MAX},
+    record::{self, Header},
+};
+
+use crate::{
+    counters,
+    maps::EVENTS,
+    read::{self, bound},
+    settings,
+};
+
+/// A data record with room for `N` bytes of payload.
+#[repr(C)]
+struct WithPayload<const N: usize> {
+    data: record::Data,
+    payload: [u8; N],
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: reads a clock.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// A header for the current thread.
+#[inline(always)]
+pub fn header(kind: u16, flags: u16, length: usize, boot_ns: u64) -> Header {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    Header { kind, flags, length: length as u32, boot_ns, tgid: (pid_tgid >> 32) as u32, tid: pid_tgid as u32 }
+}
+
+/// The current thread's name.
+#[inline(always)]
+pub fn comm() -> [u8; COMM_BYTES] {
+    bpf_get_current_comm().unwrap_or([0; COMM_BYTES])
+}
+
+/// A record of fixed size.
+#[inline(always)]
+pub fn fixed<T: 'static>(value: T) -> Result<(), Counter> {
+    let mut entry = EVENTS.reserve::<T>(0).ok_or(Counter::RingFull)?;
+    entry.write(value);
+    submit(entry);
+    Ok(())
+}
+
+/// A data record whose payload is one buffer of the current process. `data.captured` and the length are set here.
+#[inline(always)]
+pub fn buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
+    let wanted = limit(data.size);
+    match wanted {
+        0..=256 => from_buffer::<256>(data, address, wanted),
+        257..=1024 => from_buffer::<1024>(data, address, wanted),
+        1025..=4096 => from_buffer::<4096>(data, address, wanted),
+        _ => from_buffer::<16384>(data, address, wanted),
+    }
+}
+
+/// A data record whose payload is gathered from a vector of buffers.
+#[inline(always)]
+pub fn iovecs(data: &record::Data, vector: u64, count: u64) -> Result<(), Counter> {
+    let wanted = limit(data.size);
+    match wanted {
+        0..=256 => from_iovecs::<256, 512>(data, vector, count, wanted),
+        257..=1024 => from_iovecs::<1024, 2048>(data, vector, count, wanted),
+        1025..=4096 => from_iovecs::<4096, 8192>(data, vector, count, wanted),
+        _ => from_iovecs::<16384, 32768>(data, vector, count, wanted),
+    }
+}
+
+#[inline(always)]
+fn limit(size: u32) -> u64 {
+    let (size, limit) = (size as u64, settings::COPY_BYTES.load() as u64);
+    if size < limit { size } else { limit }
+}
+
+#[inline(always)]
+fn from_buffer<const N: usize>(data: &record::Data, address: u64, wanted: u64) -> Result<(), Counter> {
+    let Some(mut entry) = EVENTS.reserve::<WithPayload<N>>(0) else { return Err(full(data)) };
+    let record = entry.as_mut_ptr();
+    let wanted = bound(wanted, N as u64);
+    // SAFETY: `record` is the reservation, `wanted` is at most N, and `finish` writes the whole header.
+    unsafe {
+        let fault =
+            helpers::bpf_probe_read_user((&raw mut (*record).payload).cast(), wanted as u32, address as *const _);
+        finish(&raw mut (*record).data, data, if fault == 0 { wanted as u32 } else { 0 }, fault != 0);
+    }
+    submit(entry);
+    Ok(())
+}
+
+/// `ROOM` is twice `N`: the verifier knows that the offset and the length are at most `N` each, not that they are
+/// together. The second half is never written, nor read.
+#[inline(always)]
+fn from_iovecs<const N: usize, const ROOM: usize>(
+    data: &record::Data,
+    vector: u64,
+    count: u64,
+    wanted: u64,
+) -> Result<(), Counter> {
+    let Some(mut entry) = EVENTS.reserve::<WithPayload<ROOM>>(0) else { return Err(full(data)) };
+    let record = entry.as_mut_ptr();
+    let mut copied = 0u64;
+    let mut fault = false;
+    for i in 0..IOVECS_MAX as u64 {
+        if i >= count || copied >= wanted {
+            break;
+        }
+        // struct iovec { void *iov_base; size_t iov_len; }
+        // SAFETY: two integers.
+        let Ok([base, length]) = (unsafe { read::user::<[u64; 2]>(vector + i * 16) }) else {
+            fault = true;
+            break;
+        };
+        let left = wanted - copied;
+        let n = bound(if length < left { length } else { left }, N as u64);
+        let at = bound(copied, N as u64);
+        // SAFETY: `at` and `n` are at most N each, and the room is twice that.
+        let error = unsafe {
+            let to = (&raw mut (*record).payload).cast::<u8>().add(at as usize);
+            helpers::bpf_probe_read_user(to.cast(), n as u32, base as *const _)
+        };
+        if error != 0 {
+            fault = true;
+            break;
+        }
+        copied = at + n;
+    }
+    // SAFETY: `record` is the reservation; `finish` writes the whole header.
+    unsafe { finish(&raw mut (*record).data, data, copied as u32, fault) };
+    submit(entry);
+    Ok(())
+}
+
+/// Writes the header of a data record and accounts for its bytes.
+///
+/// # Safety
+/// 1. `to` is valid for writes.
+#[inline(always)]
+unsafe fn finish(to: *mut record::Data, data: &record::Data, captured: u32, fault: bool) {
+    let mut data = *data;
+    data.captured = captured;
+    data.header.length = size_of::<record::Data>() as u32 + captured;
+    // SAFETY: the caller's.
+    unsafe { to.write(data) };
+    if fault {
+        counters::bump(Counter::PayloadFault);
+    }
+}
+
+#[inline(always)]
+fn full(data: &record::Data) -> Counter {
+    counters::add(Counter::RingFullBytes, data.size as u64);
+    Counter::RingFull
+}
+
+/// A wake-up costs ten times a submit: the reader comes by itself every few milliseconds, and is woken only when much
+/// is waiting.
+#[inline(always)]
+fn submit<T>(entry: RingBufEntry<T>) {
+    let waiting = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
+    let flags = if waiting >= settings::WAKEUP_BYTES.load() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    entry.submit(flags as u64);
+}

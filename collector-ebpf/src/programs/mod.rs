@@ -1,0 +1,7 @@
+//! The programs, a file per kind of hook. Each is a thin shim around a `try_` function whose error is the counter to
+//! bump, so that no path leaves silently.
+
+mod openssl;
+mod process;
+mod socket_life;
+mod socket_syscall;

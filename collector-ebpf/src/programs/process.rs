@@ -1,0 +1,55 @@
+//! Processes: begun and ended, so that user space looks at /proc while there is something to see.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use spantap_ebpf_common::{
+    Counter,
+    record::{self, kind},
+};
+
+use crate::{counters, emit, read, settings};
+
+/// Hooks `include/trace/events/sched.h: sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm
+/// *bprm)`; checked on 6.18.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_process_exec(_ctx: RawTracePointContext) -> i32 {
+    if let Err(counter) = report(kind::EXEC) {
+        counters::bump(counter);
+    }
+    0
+}
+
+/// Hooks `include/trace/events/sched.h: sched_process_exit(struct task_struct *p)`; checked on 6.18. It fires for each
+/// thread, after `do_exit` has taken the thread off `signal->live`; the last one finds 0 there.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
+    if let Err(counter) = try_sched_process_exit() {
+        counters::bump(counter);
+    }
+    0
+}
+
+#[inline(always)]
+fn try_sched_process_exit() -> Result<(), Counter> {
+    // SAFETY: the current task, a pointer and an integer, read through the checking helper.
+    let live: u32 = unsafe {
+        let signal: u64 = read::kernel(bpf_get_current_task(), settings::TASK_SIGNAL.load())?;
+        read::kernel(signal, settings::SIGNAL_LIVE.load())?
+    };
+    if live == 0 { report(kind::EXIT) } else { Ok(()) }
+}
+
+/// Reports a change of the current process.
+#[inline(always)]
+pub fn report(kind: u16) -> Result<(), Counter> {
+    if (bpf_get_current_pid_tgid() >> 32) as u32 == settings::AGENT_TGID.load() {
+        return Ok(());
+    }
+    emit::fixed(record::Process {
+        header: emit::header(kind, 0, size_of::<record::Process>(), emit::now()),
+        comm: emit::comm(),
+    })
+}

@@ -1,0 +1,37 @@
+//! The end of a connection, whoever caused it: close, shutdown, exit, reset or time-out.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use spantap_ebpf_common::{
+    Counter,
+    record::{self, kind},
+};
+
+use crate::{counters, emit, maps::CONNECTIONS};
+
+/// Hooks `include/trace/events/tcp.h: tcp_destroy_sock(struct sock *sk)`, there since 4.16; checked on 6.18.
+///
+/// It fires once for every TCP socket, when the last descriptor is gone and nothing is left to deliver. close(2) would
+/// say less (the descriptor may be shared, and exit closes without it), and the state tracepoint's TCP_CLOSE comes
+/// while the process may still read what arrived before a reset.
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
+    if let Err(counter) = try_tcp_destroy_sock(&ctx) {
+        counters::bump(counter);
+    }
+    0
+}
+
+#[inline(always)]
+fn try_tcp_destroy_sock(ctx: &RawTracePointContext) -> Result<(), Counter> {
+    let sk: u64 = ctx.arg(0);
+    // SAFETY: copied out at once.
+    let Some(connection) = unsafe { CONNECTIONS.get(sk) }.copied() else { return Ok(()) };
+    let _ = CONNECTIONS.remove(sk);
+    emit::fixed(record::Close {
+        header: emit::header(kind::CLOSE, 0, size_of::<record::Close>(), emit::now()),
+        connection: connection.id,
+        stream: connection.id,
+        sent: connection.sent,
+        received: connection.received,
+    })
+}

@@ -1,0 +1,90 @@
+//! Reading memory that is not ours, and convincing the verifier of lengths.
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_user, generated as helpers};
+use spantap_ebpf_common::Counter;
+
+/// Reads a `T` of kernel memory at `base + offset`.
+///
+/// # Safety
+/// 1. Every bit pattern is a valid `T`. (The helper checks the address.)
+#[inline(always)]
+pub unsafe fn kernel<T>(base: u64, offset: u32) -> Result<T, Counter> {
+    // SAFETY: the helper refuses addresses that cannot be read; the caller vouches for `T`.
+    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.map_err(|_| Counter::KernelReadFailed)
+}
+
+/// How a program reaches kernel structs.
+pub trait Kernel {
+    /// Address of the current `task_struct`.
+    fn task() -> u64;
+
+    /// Reads a `T` at `base + offset`.
+    ///
+    /// # Safety
+    /// 1. Every bit pattern is a valid `T`.
+    /// 2. `base` was given by the kernel: an argument of the program, [`Kernel::task`], or a pointer read from those.
+    unsafe fn read<T: Copy>(base: u64, offset: u32) -> Result<T, Counter>;
+}
+
+/// By the helper that checks each address: everywhere.
+pub struct Checked;
+
+/// By plain loads, which the verifier follows through BTF and the kernel guards by its exception table: a fault reads
+/// zero. Only in programs whose arguments carry types (`tp_btf`), and a tenth of the helper's cost.
+pub struct Typed;
+
+impl Kernel for Checked {
+    #[inline(always)]
+    fn task() -> u64 {
+        // SAFETY: always there.
+        unsafe { helpers::bpf_get_current_task() }
+    }
+
+    #[inline(always)]
+    unsafe fn read<T: Copy>(base: u64, offset: u32) -> Result<T, Counter> {
+        // SAFETY: the caller's.
+        unsafe { kernel(base, offset) }
+    }
+}
+
+impl Kernel for Typed {
+    #[inline(always)]
+    fn task() -> u64 {
+        // SAFETY: always there (5.11); the verifier knows its type.
+        unsafe { helpers::bpf_get_current_task_btf() as u64 }
+    }
+
+    #[inline(always)]
+    unsafe fn read<T: Copy>(base: u64, offset: u32) -> Result<T, Counter> {
+        // Volatile: neighbouring loads must not be merged into one that no member fits.
+        // SAFETY: the verifier accepts only loads of members; the kernel survives those of stale pointers.
+        Ok(unsafe { ((base + offset as u64) as *const T).read_volatile() })
+    }
+}
+
+/// Reads a `T` of the current process's memory.
+///
+/// # Safety
+/// 1. Every bit pattern is a valid `T`. (The helper checks the address.)
+#[inline(always)]
+pub unsafe fn user<T>(address: u64) -> Result<T, Counter> {
+    // SAFETY: as above.
+    unsafe { bpf_probe_read_user(address as *const T) }.map_err(|_| Counter::PayloadFault)
+}
+
+/// The smaller of `value` and `cap`, in instructions that LLVM can neither fold nor duplicate: the verifier keeps
+/// track of the register that is compared here, and it must be the one that is used.
+#[inline(always)]
+pub fn bound(value: u64, cap: u64) -> u64 {
+    let mut bounded = value;
+    // SAFETY: two register instructions without memory access.
+    unsafe {
+        core::arch::asm!(
+            "if {value} <= {cap} goto +1",
+            "{value} = {cap}",
+            value = inout(reg) bounded,
+            cap = in(reg) cap,
+        );
+    }
+    bounded
+}

@@ -1,0 +1,140 @@
+//! From a descriptor to its socket, and what the socket says of itself.
+
+use spantap_ebpf_common::{Counter, offset::ABSENT, record};
+
+use crate::{
+    read::{self, Kernel},
+    settings::*,
+};
+
+/// Address of a `struct sock` that speaks TCP over IPv4 or IPv6.
+#[derive(Clone, Copy)]
+pub struct Sock(pub u64);
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+/// `include/net/tcp_states.h`
+pub const TCP_SYN_SENT: u8 = 2;
+
+/// The `struct sock` behind a descriptor of the current process: `current->files->fdt->fd[fd]->private_data->sk`.
+/// `None` if the descriptor is no socket.
+///
+/// The descriptor's table is read without its lock: whoever closes the descriptor at this moment may make a read fail
+/// or give the newer file, never more than that.
+#[inline(always)]
+pub fn of_descriptor<K: Kernel>(fd: u64) -> Result<Option<u64>, Counter> {
+    // A descriptor is an `unsigned int`; the upper half of the register is the caller's rubbish.
+    let fd = fd & 0xffff_ffff;
+    // SAFETY: pointers and integers, read through the checking helper.
+    unsafe {
+        let files: u64 = K::read(K::task(), TASK_FILES.load())?;
+        let table: u64 = K::read(files, FILES_FDT.load())?;
+        let count: u32 = K::read(table, FDT_MAX_FDS.load())?;
+        if fd >= count as u64 {
+            return Ok(None);
+        }
+        let array: u64 = K::read(table, FDT_FD.load())?;
+        // A pointer to pointers has no type that the verifier could follow: from here on every read is checked.
+        let file: u64 = read::kernel(array + fd * 8, 0)?;
+        if file == 0 {
+            return Ok(None);
+        }
+        if SOCKET_FILE_OPS.load() != 0 {
+            if read::kernel::<u64>(file, FILE_OP.load())? != SOCKET_FILE_OPS.load() {
+                return Ok(None);
+            }
+        } else {
+            let inode: u64 = read::kernel(file, FILE_INODE.load())?;
+            if read::kernel::<u16>(inode, INODE_MODE.load())? & S_IFMT != S_IFSOCK {
+                return Ok(None);
+            }
+        }
+        let socket: u64 = read::kernel(file, FILE_PRIVATE.load())?;
+        let sk: u64 = read::kernel(socket, SOCKET_SK.load())?;
+        Ok((sk != 0).then_some(sk))
+    }
+}
+
+impl Sock {
+    /// `sk` if it is a TCP socket over IPv4 or IPv6 (not Multipath TCP, whose struct is another).
+    #[inline(always)]
+    pub fn tcp(sk: u64) -> Result<Option<Self>, Counter> {
+        const AF_INET: u16 = 2;
+        const AF_INET6: u16 = 10;
+        const IPPROTO_TCP: u16 = 6;
+        const SOCK_STREAM: u16 = 1;
+        // SAFETY: integers, read through the checking helper.
+        unsafe {
+            let family: u16 = read::kernel(sk, SK_FAMILY.load())?;
+            if family != AF_INET && family != AF_INET6 {
+                return Ok(None);
+            }
+            let protocol: u16 = read::kernel(sk, SK_PROTOCOL.load())?;
+            let kind: u16 = read::kernel(sk, SK_TYPE.load())?;
+            Ok((protocol == IPPROTO_TCP && kind == SOCK_STREAM).then_some(Self(sk)))
+        }
+    }
+
+    /// `tcp_sock.write_seq`: the sequence number after the last byte that the process has written.
+    #[inline(always)]
+    pub fn write_seq(self) -> Result<u32, Counter> {
+        // SAFETY: an integer.
+        unsafe { read::kernel(self.0, TCP_WRITE_SEQ.load()) }
+    }
+
+    /// `tcp_sock.copied_seq`: the sequence number after the last byte that the process has read.
+    #[inline(always)]
+    pub fn copied_seq(self) -> Result<u32, Counter> {
+        // SAFETY: an integer.
+        unsafe { read::kernel(self.0, TCP_COPIED_SEQ.load()) }
+    }
+
+    /// `skc_state`, as in `include/net/tcp_states.h`.
+    #[inline(always)]
+    pub fn state(self) -> Result<u8, Counter> {
+        // SAFETY: an integer.
+        unsafe { read::kernel(self.0, SK_STATE.load()) }
+    }
+
+    /// True if the peer's FIN has arrived: CLOSE, CLOSE_WAIT, LAST_ACK or CLOSING.
+    #[inline(always)]
+    pub fn peer_has_finished(self) -> Result<bool, Counter> {
+        Ok(matches!(self.state()?, 7 | 8 | 9 | 11))
+    }
+
+    /// True if an upper-layer protocol (kernel TLS) sits on the socket: its sequence numbers count other bytes than
+    /// those that the process moves.
+    #[inline(always)]
+    pub fn has_upper_layer(self) -> bool {
+        // SAFETY: a pointer.
+        unsafe { read::kernel::<u64>(self.0, ICSK_ULP_OPS.load()) }.is_ok_and(|ops| ops != 0)
+    }
+
+    /// Fills in the addresses.
+    #[inline(always)]
+    pub fn describe(self, open: &mut record::Open) -> Result<(), Counter> {
+        const AF_INET: u16 = 2;
+        // SAFETY: integers and arrays of them.
+        unsafe {
+            open.family = read::kernel(self.0, SK_FAMILY.load())?;
+            open.local_port = read::kernel(self.0, SK_NUM.load())?;
+            open.peer_port = u16::from_be(read::kernel(self.0, SK_DPORT.load())?);
+            if open.family == AF_INET {
+                let local: [u8; 4] = read::kernel(self.0, SK_SADDR.load())?;
+                let peer: [u8; 4] = read::kernel(self.0, SK_DADDR.load())?;
+                open.local = [0; 16];
+                open.peer = [0; 16];
+                for i in 0..4 {
+                    open.local[i] = local[i];
+                    open.peer[i] = peer[i];
+                }
+            } else if SK_V6_SADDR.load() != ABSENT {
+                open.local = read::kernel(self.0, SK_V6_SADDR.load())?;
+                open.peer = read::kernel(self.0, SK_V6_DADDR.load())?;
+            }
+            let net: u64 = read::kernel(self.0, SK_NET.load())?;
+            open.netns = read::kernel(net, NET_INUM.load())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! The agent on a host: the kernel's events in, until told to stop.
+//!
+//! Three threads do all the work: this one reads the ring buffer and runs the pipeline, one probes libraries (slow: the
+//! kernel synchronises), and the runtime's one sends to backends.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use spantap_config::Config;
+use spantap_ebpf_common::event::Tgid;
+use spantap_protocols::{Attributes, Key, Protocol, Value};
+use tokio::runtime::{Handle, Runtime};
+
+use super::{
+    pipeline::{Naming, Pipeline},
+    summary::Summary,
+    wiring::{self, Outputs, WiringError},
+};
+use crate::{
+    connection::Table,
+    discovery::{Services, TlsWatcher, procfs, services, tls::TlsCounts},
+    kernel::{Attacher, Kernel, KernelError, Losses, Source},
+    processors::Processors,
+    telemetry::Clock,
+};
+
+/// How long records may wait in the ring while traffic flows.
+const BUSY_WAIT: Duration = Duration::from_millis(10);
+/// How long they may while it does not: the first one after a silence shows this much later.
+const IDLE_WAIT: Duration = Duration::from_millis(50);
+/// Between two calls of [`Pipeline::tick`].
+const TICK: Duration = Duration::from_millis(100);
+/// Records taken from the ring between two looks at the clock.
+const DRAIN_MAX: usize = 16_384;
+
+/// Why the agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The kernel side.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// An exporter.
+    #[error(transparent)]
+    Wiring(#[from] WiringError),
+    /// The operating system refused a thread.
+    #[error("failed to start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running agent.
+pub struct Agent {
+    source: Source,
+    losses: Losses,
+    pipeline: Pipeline,
+    scanner: Scanner,
+    shutdown_timeout: Duration,
+    stop: Arc<AtomicBool>,
+    runtime: Runtime,
+}
+
+impl Agent {
+    /// Loads the kernel side and starts everything; from here on the host is watched.
+    ///
+    /// # Errors
+    /// See [`AppError`].
+    pub fn start(config: &Config) -> Result<Self, AppError> {
+        let kernel = Kernel::start(&wiring::kernel_settings(&config.spantap.capture))?;
+        for (program, reason) in &kernel.degraded {
+            tracing::warn!(program, reason, "a kernel program could not be attached; what it sees is missing");
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        runtime.spawn(stop_on_signal(Arc::clone(&stop)));
+        let outputs = Outputs::start(config, runtime.handle())?;
+        let mut common = services::common_attributes();
+        add_configured(&mut common, &config.spantap.resource);
+        let mut pipeline = Pipeline::new(
+            Table::new(wiring::table_settings(&config.spantap.limits), enabled_protocols(config)),
+            Services::new(common),
+            Naming::Processes,
+            Processors::standard(wiring::route_settings(&config.spantap.routes)),
+            outputs,
+            Clock::system(),
+        );
+        pipeline.exclude(config.spantap.discovery.exclude.clone());
+        let scanner = Scanner::start(kernel.attacher, config.spantap.capture.tls.openssl)?;
+        Ok(Self {
+            source: kernel.source,
+            losses: kernel.losses,
+            pipeline,
+            scanner,
+            shutdown_timeout: config.spantap.shutdown_timeout,
+            stop,
+            runtime,
+        })
+    }
+
+    /// Reports these processes and no others.
+    pub fn only(&mut self, tgids: HashSet<Tgid>) {
+        self.pipeline.only(tgids);
+    }
+
+    /// The runtime of the exporters.
+    #[must_use]
+    pub fn runtime(&self) -> &Handle {
+        self.runtime.handle()
+    }
+
+    /// Runs until a signal, until `duration` has passed, or until nobody reads the output any more. Flushes, and
+    /// returns the accounts.
+    pub fn run(mut self, duration: Option<Duration>) -> Summary {
+        let began = Instant::now();
+        let (mut next_tick, mut next_second) = (began, began);
+        let mut wait = BUSY_WAIT;
+        loop {
+            self.source.wait(wait);
+            let drained = self.drain();
+            wait = if drained > 0 { BUSY_WAIT } else { IDLE_WAIT };
+            let now = Instant::now();
+            if now >= next_tick {
+                next_tick = now + TICK;
+                self.pipeline.tick(now);
+            }
+            if now >= next_second {
+                next_second = now + Duration::from_secs(1);
+                self.pipeline.on_second(crate::telemetry::clock::boot_now().0);
+            }
+            let over = duration.is_some_and(|duration| began.elapsed() >= duration);
+            if over || self.stop.load(Ordering::Relaxed) || self.pipeline.outputs().broken().is_some() {
+                break;
+            }
+        }
+        // What was submitted before we decided to stop is still part of the accounts.
+        self.drain();
+        self.pipeline.shutdown(Instant::now() + self.shutdown_timeout);
+        let Self { source, losses, pipeline, scanner, .. } = self;
+        Summary::of_agent(&pipeline, &source, &losses, scanner.stop())
+    }
+
+    fn drain(&mut self) -> usize {
+        let pipeline = &mut self.pipeline;
+        let drained = self.source.drain(DRAIN_MAX, |event| pipeline.on_event(event));
+        let scanner = &self.scanner;
+        pipeline.take_scans().for_each(|tgid| scanner.scan(tgid));
+        drained
+    }
+}
+
+/// The protocols that the configuration leaves enabled. Leaked: they live as long as the agent.
+pub(super) fn enabled_protocols(config: &Config) -> &'static [&'static dyn Protocol] {
+    let enabled: Vec<&'static dyn Protocol> = spantap_protocols::ALL
+        .iter()
+        .copied()
+        .filter(|protocol| config.spantap.protocols.is_enabled(protocol.name()))
+        .collect();
+    Vec::leak(enabled)
+}
+
+pub(super) fn add_configured(common: &mut Attributes, resource: &spantap_config::Resource) {
+    use spantap_config::AttributeValue;
+    for attribute in &resource.attributes {
+        let value = match &attribute.value {
+            AttributeValue::String(text) => Value::Text(text.into()),
+            AttributeValue::Bool(truth) => Value::Bool(*truth),
+            AttributeValue::Int(number) => Value::Int(*number),
+            AttributeValue::Double(number) => Value::Double(*number),
+            other => Value::Text(compact_str::format_compact!("{other:?}")),
+        };
+        common.set(Key::Owned(attribute.name.as_str().into()), value);
+    }
+}
+
+/// The first SIGINT or SIGTERM asks for an orderly end, the second one gets its way at once.
+async fn stop_on_signal(stop: Arc<AtomicBool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for nth in 0.. {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        if nth > 0 {
+            std::process::exit(130);
+        }
+        stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Looks for TLS libraries, on a thread of its own. Holds all kernel programs: when it ends, nothing stays attached.
+struct Scanner {
+    requests: mpsc::Sender<Tgid>,
+    thread: thread::JoinHandle<TlsCounts>,
+}
+
+impl Scanner {
+    fn start(attacher: Attacher, enabled: bool) -> Result<Self, std::io::Error> {
+        let (requests, incoming) = mpsc::channel::<Tgid>();
+        let thread = thread::Builder::new().name("discovery".into()).spawn(move || {
+            let mut watcher = TlsWatcher::new(attacher);
+            if enabled {
+                procfs::processes().for_each(|tgid| watcher.scan(tgid));
+            }
+            while let Ok(first) = incoming.recv() {
+                // A process that starts maps many files in a row: one look is enough for all of them.
+                let waiting: HashSet<Tgid> = std::iter::once(first).chain(incoming.try_iter()).collect();
+                if enabled {
+                    waiting.into_iter().for_each(|tgid| watcher.scan(tgid));
+                }
+            }
+            watcher.counts()
+        })?;
+        Ok(Self { requests, thread })
+    }
+
+    fn scan(&self, tgid: Tgid) {
+        // The thread ends only after this sender is gone.
+        let _ = self.requests.send(tgid);
+    }
+
+    /// Ends the thread, and with it every attachment.
+    fn stop(self) -> TlsCounts {
+        drop(self.requests);
+        self.thread.join().unwrap_or_default()
+    }
+}

@@ -1,0 +1,13 @@
+//! Ties the stages together: what runs, on which thread, for how long.
+
+mod agent;
+mod pipeline;
+mod recording;
+mod summary;
+mod wiring;
+
+pub use agent::{Agent, AppError};
+pub use pipeline::{Naming, Pipeline};
+pub use recording::{Pace, replay};
+pub use summary::Summary;
+pub use wiring::{Outputs, WiringError};

@@ -1,0 +1,223 @@
+//! One thread's way from an event to the exporters, the same for a kernel and for a capture file.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    time::Instant,
+};
+
+use compact_str::CompactString;
+use spantap_ebpf_common::{
+    Event,
+    event::{Process, ProcessChange, Tgid},
+};
+use spantap_protocols::{Value, semconv::key};
+
+use super::wiring::Outputs;
+use crate::{
+    connection::{Finished, Table},
+    discovery::Services,
+    processors::{Processors, Verdict},
+    telemetry::{Clock, Endpoints, IdGenerator, Record},
+};
+
+/// How long a process that has ended is still known: its last events may come after its end.
+const REMEMBERED_NS: u64 = 10_000_000_000;
+
+/// How processes get the names of their services.
+pub enum Naming {
+    /// From /proc.
+    Processes,
+    /// Each after its own address: a capture file knows no processes.
+    Endpoints,
+    /// All one name.
+    Fixed(CompactString),
+}
+
+/// Event -> connection table -> record -> processors -> exporters.
+pub struct Pipeline {
+    table: Table,
+    services: Services,
+    naming: Naming,
+    processors: Processors,
+    outputs: Outputs,
+    clock: Clock,
+    ids: IdGenerator,
+    exclude: spantap_config::Exclude,
+    excluded: HashMap<u32, bool, foldhash::fast::RandomState>,
+    only: Option<HashSet<Tgid>>,
+    finished: Vec<Finished>,
+    ended: Vec<(u64, Tgid)>,
+    scans: HashSet<Tgid>,
+    counts: Counts,
+}
+
+/// What became of finished exchanges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Finished exchanges.
+    pub exchanges: u64,
+    /// Records given to the exporters.
+    pub records: u64,
+    /// Exchanges of processes that are not to be watched.
+    pub excluded: u64,
+}
+
+impl Pipeline {
+    /// A pipeline that begins with `table` and ends in `outputs`.
+    #[must_use]
+    pub fn new(table: Table, services: Services, naming: Naming, processors: Processors, outputs: Outputs, clock: Clock) -> Self {
+        Self {
+            table,
+            services,
+            naming,
+            processors,
+            outputs,
+            clock,
+            ids: IdGenerator::new(),
+            exclude: spantap_config::Exclude::default(),
+            excluded: HashMap::default(),
+            only: None,
+            finished: Vec::new(),
+            ended: Vec::new(),
+            scans: HashSet::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Leaves processes alone whose executables match.
+    pub fn exclude(&mut self, exclude: spantap_config::Exclude) {
+        self.exclude = exclude;
+    }
+
+    /// Reports these processes and no others.
+    pub fn only(&mut self, tgids: HashSet<Tgid>) {
+        self.only = Some(tgids);
+    }
+
+    /// Takes the next event.
+    pub fn on_event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Process(process) => self.on_process(process),
+            // While the process is there to be read; a short-lived one will not be when its exchange is finished.
+            Event::Open(open) if matches!(self.naming, Naming::Processes) => {
+                self.services.of(open.tgid, &open.comm);
+            }
+            _ => {}
+        }
+        self.table.on_event(event, &mut self.finished);
+        self.pass_on();
+    }
+
+    /// Lets time pass in the connection table; about once a second.
+    pub fn on_second(&mut self, now_boot_ns: u64) {
+        self.clock.refresh();
+        self.table.on_tick(now_boot_ns, &mut self.finished);
+        self.pass_on();
+        let services = &mut self.services;
+        self.ended.retain(|&(at, tgid)| {
+            let keep = now_boot_ns.saturating_sub(at) < REMEMBERED_NS;
+            if !keep {
+                services.forget(tgid);
+            }
+            keep
+        });
+    }
+
+    /// Lets exporters flush; several times a second.
+    pub fn tick(&mut self, now: Instant) {
+        self.outputs.tick(now, self.clock.now());
+    }
+
+    /// Nothing more comes: finishes what is open and flushes until `deadline`.
+    pub fn shutdown(&mut self, deadline: Instant) {
+        self.table.finish(&mut self.finished);
+        self.pass_on();
+        self.outputs.shutdown(deadline, self.clock.now());
+    }
+
+    /// The processes that have loaded code since the last call.
+    pub fn take_scans(&mut self) -> impl Iterator<Item = Tgid> {
+        self.scans.drain()
+    }
+
+    /// The connection layer, for its counters.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The ways out, for their counters.
+    #[must_use]
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    /// The processors, for their counters.
+    #[must_use]
+    pub fn processors(&self) -> &Processors {
+        &self.processors
+    }
+
+    /// What became of finished exchanges.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn on_process(&mut self, process: &Process) {
+        match process.change {
+            ProcessChange::Exec => {
+                self.services.forget(process.tgid);
+                self.scans.insert(process.tgid);
+            }
+            ProcessChange::Mapped => {
+                self.scans.insert(process.tgid);
+            }
+            ProcessChange::Exit => {
+                self.scans.remove(&process.tgid);
+                self.ended.push((process.boot_ns, process.tgid));
+            }
+        }
+    }
+
+    fn pass_on(&mut self) {
+        let mut finished = std::mem::take(&mut self.finished);
+        for one in finished.drain(..) {
+            self.counts.exchanges += 1;
+            self.record(one);
+        }
+        self.finished = finished;
+    }
+
+    fn record(&mut self, finished: Finished) {
+        if self.only.as_ref().is_some_and(|only| !only.contains(&finished.tgid)) {
+            self.counts.excluded += 1;
+            return;
+        }
+        let service = match &self.naming {
+            Naming::Processes => self.services.of(finished.tgid, &finished.comm),
+            Naming::Endpoints => self.services.named(finished.tgid, &endpoint_name(finished.local)),
+            Naming::Fixed(name) => self.services.named(finished.tgid, name),
+        };
+        let exclude = &self.exclude;
+        let excluded = *self.excluded.entry(service.id).or_insert_with(|| {
+            let path = service.attributes.get(key::PROCESS_EXECUTABLE_PATH).and_then(Value::as_str);
+            path.is_some_and(|path| exclude.matches_executable(path))
+        });
+        if excluded {
+            self.counts.excluded += 1;
+            return;
+        }
+        let endpoints = Endpoints { local: finished.local, peer: finished.peer, tls: finished.tls };
+        let mut record = Record::from_exchange(finished.exchange, service, &endpoints, &self.clock, &mut self.ids);
+        if self.processors.process(&mut record) == Verdict::Keep {
+            self.counts.records += 1;
+            self.outputs.on_record(&record);
+        }
+    }
+}
+
+fn endpoint_name(local: Option<SocketAddr>) -> CompactString {
+    local.map_or_else(|| "unknown".into(), |address| compact_str::format_compact!("{address}"))
+}

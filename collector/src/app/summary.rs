@@ -1,0 +1,93 @@
+//! The accounts at the end of a run: what came in, what went out, and what every named reason took.
+
+use std::fmt;
+
+use super::pipeline::Pipeline;
+use crate::{
+    discovery::tls::TlsCounts,
+    export::otlp::{DestinationStats, DropReason},
+    kernel::{Losses, Source},
+    replay::ReplayCounters,
+};
+
+/// Named counts, in sections. Those that are zero are not shown.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Spans given to the exporters.
+    pub spans: u64,
+    /// What came in and what became of it.
+    passed: Vec<(String, u64)>,
+    /// What was left out, by reason.
+    left_out: Vec<(String, u64)>,
+}
+
+impl Summary {
+    pub(super) fn of_agent(pipeline: &Pipeline, source: &Source, losses: &Losses, tls: TlsCounts) -> Self {
+        let mut summary = Self::of_pipeline(pipeline);
+        let (records, undecodable) = source.counts();
+        summary.passed.insert(0, ("kernel records".into(), records));
+        summary.passed.push(("TLS libraries watched".into(), tls.probed));
+        summary.left_out.push(("undecodable records".into(), undecodable));
+        summary.left_out.extend(losses.all().map(|(counter, n)| (format!("kernel: {}", words(counter.name())), n)));
+        summary.left_out.push(("TLS libraries that cannot be watched".into(), tls.refused));
+        summary.left_out.push(("TLS libraries gone before they could be watched".into(), tls.gone));
+        summary
+    }
+
+    pub(super) fn of_replay(pipeline: &Pipeline, replay: &ReplayCounters) -> Self {
+        let mut summary = Self::of_pipeline(pipeline);
+        summary.passed.splice(0..0, replay.iter().map(|(name, n)| (format!("capture: {}", words(name)), n)));
+        summary
+    }
+
+    fn of_pipeline(pipeline: &Pipeline) -> Self {
+        let counts = pipeline.counts();
+        let mut passed: Vec<_> =
+            pipeline.table().counters().iter().map(|(name, n)| (words(name), n)).collect();
+        passed.push(("exchanges".into(), counts.exchanges));
+        passed.push(("spans".into(), counts.records));
+        let mut left_out = vec![("exchanges of processes that are not watched".into(), counts.excluded)];
+        left_out.extend(
+            pipeline.processors().dropped().map(|(name, n)| (format!("exchanges dropped by {}", words(name)), n)),
+        );
+        for destination in pipeline.outputs().destinations() {
+            let signal = destination.signal().name();
+            passed.push((format!("{signal} exported"), destination.exported()));
+            passed.push((format!("{signal} requests retried"), destination.retries()));
+            left_out.extend(dropped(destination).map(|(reason, n)| (format!("{signal} dropped: {reason}"), n)));
+        }
+        Self { spans: counts.records, passed, left_out }
+    }
+
+    /// A kernel-side or later loss by its words; for tests.
+    #[must_use]
+    pub fn left_out(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.left_out.iter().map(|(name, n)| (name.as_str(), *n))
+    }
+}
+
+fn dropped(destination: &DestinationStats) -> impl Iterator<Item = (String, u64)> + '_ {
+    DropReason::ALL.iter().map(|&reason| (words(reason.name()), destination.dropped(reason)))
+}
+
+fn words(name: &str) -> String {
+    name.replace(['_', '-'], " ")
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (title, rows) in [("seen", &self.passed), ("left out", &self.left_out)] {
+            writeln!(f, "{title}:")?;
+            let mut any = false;
+            for (name, n) in rows.iter().filter(|(_, n)| *n > 0) {
+                writeln!(f, "  {n:>12}  {name}")?;
+                any = true;
+            }
+            if !any {
+                writeln!(f, "  nothing")?;
+            }
+        }
+        Ok(())
+    }
+}
+

@@ -1,0 +1,181 @@
+//! From a process to its service: one resource for all processes that bear the same name and attributes.
+
+use std::{collections::HashMap, sync::Arc};
+
+use compact_str::{CompactString, ToCompactString};
+use spantap_ebpf_common::event::Tgid;
+use spantap_protocols::{Attributes, Value, semconv::key};
+
+use super::procfs;
+use crate::telemetry::Service;
+
+/// Processes remembered at once; beyond it the cache starts anew (reading /proc again costs 50 us a process).
+const PROCESSES_MAX: usize = 32_768;
+
+/// Knows the service of every process seen.
+pub struct Services {
+    by_process: HashMap<Tgid, Arc<Service>, foldhash::fast::RandomState>,
+    by_identity: HashMap<CompactString, Arc<Service>, foldhash::fast::RandomState>,
+    /// Attributes that every resource carries: the host, the agent.
+    common: Attributes,
+    next_id: u32,
+}
+
+impl Services {
+    /// An empty one. `common` is added to every resource.
+    #[must_use]
+    pub fn new(common: Attributes) -> Self {
+        Self { by_process: HashMap::default(), by_identity: HashMap::default(), common, next_id: 1 }
+    }
+
+    /// The service of a process, read from /proc at first sight. `comm` names it if it is already gone.
+    pub fn of(&mut self, tgid: Tgid, comm: &[u8]) -> &Arc<Service> {
+        if !self.by_process.contains_key(&tgid) {
+            if self.by_process.len() >= PROCESSES_MAX {
+                self.by_process.clear();
+            }
+            let service = self.identify(tgid, comm);
+            self.by_process.insert(tgid, service);
+        }
+        &self.by_process[&tgid]
+    }
+
+    /// A service by a name of its own: what a capture file calls its endpoints.
+    pub fn named(&mut self, tgid: Tgid, name: &str) -> &Arc<Service> {
+        if !self.by_process.contains_key(&tgid) {
+            let mut attributes = Attributes::new();
+            attributes.push(key::SERVICE_NAME, Value::Text(name.into()));
+            let service = self.intern(name.into(), attributes);
+            self.by_process.insert(tgid, service);
+        }
+        &self.by_process[&tgid]
+    }
+
+    /// The process runs something else now, or its number may be given to another.
+    pub fn forget(&mut self, tgid: Tgid) {
+        self.by_process.remove(&tgid);
+    }
+
+    fn identify(&mut self, tgid: Tgid, comm: &[u8]) -> Arc<Service> {
+        let [name, resource] = procfs::environment(tgid, ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"]);
+        let path = procfs::executable(tgid);
+        let executable = path
+            .as_deref()
+            .and_then(|path| path.file_name()?.to_str())
+            .map_or_else(|| procfs::comm_text(comm), str::to_owned);
+        let mut attributes = Attributes::new();
+        for (name, value) in resource.as_deref().into_iter().flat_map(resource_attributes) {
+            attributes.set(spantap_protocols::Key::Owned(name), Value::Text(value));
+        }
+        // https://opentelemetry.io/docs/specs/otel/resource/sdk: OTEL_SERVICE_NAME takes precedence over
+        // service.name in OTEL_RESOURCE_ATTRIBUTES.
+        let name = name.filter(|name| !name.is_empty()).map(CompactString::from);
+        let named = attributes.remove(key::SERVICE_NAME);
+        let name = name
+            .or_else(|| named.as_ref().and_then(Value::as_str).map(CompactString::from))
+            .unwrap_or_else(|| executable.to_compact_string());
+        attributes.set(key::SERVICE_NAME, Value::Text(name.clone()));
+        attributes.set(key::PROCESS_EXECUTABLE_NAME, Value::Text(executable.into()));
+        if let Some(path) = path.as_deref().and_then(|path| path.to_str()) {
+            attributes.set(key::PROCESS_EXECUTABLE_PATH, Value::Text(path.into()));
+        }
+        self.intern(name, attributes)
+    }
+
+    /// Two processes with the same attributes are one service: the workers of nginx, the replicas of an application.
+    fn intern(&mut self, name: CompactString, mut attributes: Attributes) -> Arc<Service> {
+        for (common, value) in self.common.iter() {
+            if attributes.get(common.as_str()).is_none() {
+                attributes.push(common.clone(), value.clone());
+            }
+        }
+        let identity = compact_str::format_compact!("{attributes:?}");
+        if let Some(known) = self.by_identity.get(&identity) {
+            return Arc::clone(known);
+        }
+        let service = Arc::new(Service { id: self.next_id, name, attributes });
+        self.next_id += 1;
+        self.by_identity.insert(identity, Arc::clone(&service));
+        service
+    }
+}
+
+/// `key=value,key=value` with percent-encoded values; what is malformed is left out.
+/// <https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>
+fn resource_attributes(text: &str) -> impl Iterator<Item = (CompactString, CompactString)> + '_ {
+    const ATTRIBUTES_MAX: usize = 64;
+    text.split(',').take(ATTRIBUTES_MAX).filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        let name = name.trim();
+        (!name.is_empty()).then(|| (name.into(), percent_decoded(value.trim())))
+    })
+}
+
+fn percent_decoded(text: &str) -> CompactString {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+        match (byte, hex) {
+            (b'%', Some(decoded)) => {
+                bytes.push(decoded);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    CompactString::from_utf8_lossy(&bytes)
+}
+
+/// What every resource carries: the host, and that spantap saw it.
+#[must_use]
+pub fn common_attributes() -> Attributes {
+    let mut attributes = Attributes::new();
+    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| CompactString::from(text.trim()));
+    if let Some(name) = read("/proc/sys/kernel/hostname").filter(|name| !name.is_empty()) {
+        attributes.push(key::HOST_NAME, Value::Text(name));
+    }
+    if let Some(id) = read("/etc/machine-id").filter(|id| !id.is_empty()) {
+        attributes.push(key::HOST_ID, Value::Text(id));
+    }
+    attributes.push(key::HOST_ARCH, Value::Static(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }));
+    attributes.push(key::OS_TYPE, Value::Static("linux"));
+    attributes.push(key::TELEMETRY_SDK_NAME, Value::Static("spantap"));
+    attributes.push(key::TELEMETRY_SDK_VERSION, Value::Static(env!("CARGO_PKG_VERSION")));
+    attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_named_after_its_executable() {
+        let mut services = Services::new(common_attributes());
+        let own = Tgid(std::process::id());
+        let executable = std::env::current_exe().unwrap();
+        let name = services.of(own, b"ignored\0").name.clone();
+        if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+            assert_eq!(name, executable.file_name().unwrap().to_str().unwrap());
+        }
+        let id = services.of(own, b"").id;
+        assert_eq!(services.of(own, b"").id, id);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_named_by_its_comm() {
+        let mut services = Services::new(Attributes::new());
+        assert_eq!(services.of(Tgid(u32::MAX), b"curl\0\0\0").name, "curl");
+        let id = services.of(Tgid(u32::MAX), b"").id;
+        assert_eq!(services.of(Tgid(u32::MAX - 1), b"curl\0").id, id, "one service for both");
+    }
+
+    #[test]
+    fn resource_attributes_of_the_environment() {
+        let parsed: Vec<_> = resource_attributes("a=1, b = x%20y ,bad,=no,c=%zz%4").collect();
+        assert_eq!(parsed, [("a".into(), "1".into()), ("b".into(), "x y".into()), ("c".into(), "%zz%4".into())]);
+    }
+}

@@ -1,0 +1,195 @@
+//! What became of every span and metric point: received = exported + waiting + what each named reason took.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use super::settings::Signal;
+
+/// Why items were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// The queue had no room.
+    QueueFull,
+    /// The backend was away for longer than we insist.
+    RetryExpired,
+    /// The backend refused the request for good.
+    Refused,
+    /// The backend refused the request for its size, also in halves.
+    TooLarge,
+    /// The backend took the request but not these (partial success).
+    Rejected,
+    /// Still waiting when the agent had to end.
+    Shutdown,
+    /// A later snapshot said the same and more: no loss.
+    Superseded,
+}
+
+impl DropReason {
+    /// All of them, in the order of the counters.
+    pub const ALL: [Self; 7] = [
+        Self::QueueFull,
+        Self::RetryExpired,
+        Self::Refused,
+        Self::TooLarge,
+        Self::Rejected,
+        Self::Shutdown,
+        Self::Superseded,
+    ];
+
+    /// The value of the `reason` label.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::RetryExpired => "retry_expired",
+            Self::Refused => "refused",
+            Self::TooLarge => "too_large",
+            Self::Rejected => "rejected",
+            Self::Shutdown => "shutdown",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// The counters of one destination; shared, and read at any time.
+#[derive(Debug)]
+pub struct DestinationStats {
+    signal: Signal,
+    received: AtomicU64,
+    exported: AtomicU64,
+    dropped: [AtomicU64; DropReason::ALL.len()],
+    requests: AtomicU64,
+    retries: AtomicU64,
+    bytes: AtomicU64,
+    dropped_attributes: AtomicU64,
+}
+
+impl DestinationStats {
+    pub(super) fn new(signal: Signal) -> Self {
+        Self {
+            signal,
+            received: AtomicU64::new(0),
+            exported: AtomicU64::new(0),
+            dropped: [const { AtomicU64::new(0) }; DropReason::ALL.len()],
+            requests: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            dropped_attributes: AtomicU64::new(0),
+        }
+    }
+
+    /// Traces or metrics.
+    #[must_use]
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// Spans or points handed to the exporter.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// Spans or points that the backend took.
+    #[must_use]
+    pub fn exported(&self) -> u64 {
+        self.exported.load(Relaxed)
+    }
+
+    /// Spans or points dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped.get(reason as usize).map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// Spans or points neither exported nor dropped yet.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        let dropped: u64 = DropReason::ALL.iter().map(|reason| self.dropped(*reason)).sum();
+        self.received().saturating_sub(self.exported()).saturating_sub(dropped)
+    }
+
+    /// Requests that were answered or failed, retries included.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Requests that were sent again.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Relaxed)
+    }
+
+    /// Attributes left out of spans that had too many.
+    #[must_use]
+    pub fn dropped_attributes(&self) -> u64 {
+        self.dropped_attributes.load(Relaxed)
+    }
+
+    pub(super) fn count_received(&self, items: u64) {
+        self.received.fetch_add(items, Relaxed);
+    }
+
+    pub(super) fn count_exported(&self, items: u64, bytes: usize) {
+        self.exported.fetch_add(items, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(super) fn count_dropped(&self, reason: DropReason, items: u64) {
+        if let Some(count) = self.dropped.get(reason as usize) {
+            count.fetch_add(items, Relaxed);
+        }
+    }
+
+    pub(super) fn count_request(&self, retry: bool) {
+        self.requests.fetch_add(1, Relaxed);
+        self.retries.fetch_add(u64::from(retry), Relaxed);
+    }
+
+    pub(super) fn set_dropped_attributes(&self, count: u64) {
+        self.dropped_attributes.store(count, Relaxed);
+    }
+}
+
+impl fmt::Display for DestinationStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (items, bytes) = (self.signal.items(), self.bytes.load(Relaxed));
+        write!(f, "{}: {} of {} {items} exported", self.signal.name(), self.exported(), self.received())?;
+        write!(f, " in {} requests ({} retries, {bytes} bytes)", self.requests(), self.retries())?;
+        if self.waiting() > 0 {
+            write!(f, ", {} waiting", self.waiting())?;
+        }
+        for reason in DropReason::ALL.into_iter().filter(|reason| self.dropped(*reason) > 0) {
+            write!(f, ", {} dropped ({})", self.dropped(reason), reason.name())?;
+        }
+        if self.dropped_attributes() > 0 {
+            write!(f, ", {} attributes over the limit", self.dropped_attributes())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summary_names_every_reason_that_took_something() {
+        let stats = DestinationStats::new(Signal::Traces);
+        stats.count_received(10);
+        stats.count_exported(4, 2048);
+        stats.count_request(false);
+        stats.count_request(true);
+        stats.count_dropped(DropReason::QueueFull, 3);
+        stats.count_dropped(DropReason::Shutdown, 1);
+        assert_eq!(stats.waiting(), 2);
+        assert_eq!(
+            stats.to_string(),
+            "traces: 4 of 10 spans exported in 2 requests (1 retries, 2048 bytes), 2 waiting, \
+             3 dropped (queue_full), 1 dropped (shutdown)"
+        );
+    }
+}

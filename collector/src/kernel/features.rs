@@ -1,0 +1,101 @@
+//! What the machine must offer before anything is loaded, and what to do where it does not.
+
+use std::fmt;
+
+/// Something without which the kernel cannot be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Capabilities that the process lacks.
+    Capabilities(Vec<&'static str>),
+    /// The kernel shows no BTF.
+    Btf,
+    /// Another operating system, or /proc is not mounted.
+    Proc,
+    /// Kernel lockdown in `confidentiality` mode forbids reading memory.
+    Lockdown,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capabilities(names) => write!(
+                f,
+                "no permission to load eBPF programs: {} missing\nrun it as root: sudo spantap",
+                names.join(", ")
+            ),
+            Self::Btf => write!(
+                f,
+                "this kernel describes no types (/sys/kernel/btf/vmlinux is not there)\nuse a kernel built with \
+                 CONFIG_DEBUG_INFO_BTF, as every major distribution's since 2021 is"
+            ),
+            Self::Proc => write!(f, "/proc is not there\nspantap runs on Linux; in a container, mount proc"),
+            Self::Lockdown => write!(
+                f,
+                "kernel lockdown is in confidentiality mode, which forbids eBPF to read memory\nboot with \
+                 lockdown=integrity or less"
+            ),
+        }
+    }
+}
+
+/// The capabilities that are needed, by their number in `include/uapi/linux/capability.h`.
+const CAPABILITIES: &[(u32, &str)] = &[
+    (39, "CAP_BPF"),             // load programs, make maps
+    (38, "CAP_PERFMON"),         // tracepoints and uprobes that read memory
+    (19, "CAP_SYS_PTRACE"),      // /proc/PID/{maps,environ,root} of other users
+];
+const CAP_SYS_ADMIN: u32 = 21; // stands for the first two, on every kernel
+
+/// Checks what can be checked without trying.
+///
+/// # Errors
+/// The first thing that is missing.
+pub fn preflight() -> Result<(), Missing> {
+    let status = std::fs::read_to_string("/proc/self/status").map_err(|_| Missing::Proc)?;
+    let missing = missing_capabilities(&status);
+    if !missing.is_empty() {
+        return Err(Missing::Capabilities(missing));
+    }
+    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Err(Missing::Btf);
+    }
+    if std::fs::read_to_string("/sys/kernel/security/lockdown").is_ok_and(|text| text.contains("[confidentiality]")) {
+        return Err(Missing::Lockdown);
+    }
+    Ok(())
+}
+
+fn missing_capabilities(status: &str) -> Vec<&'static str> {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .unwrap_or(0);
+    let has = |number: u32| effective >> number & 1 == 1;
+    CAPABILITIES
+        .iter()
+        .filter(|&&(number, _)| !has(number) && !(number >= 38 && has(CAP_SYS_ADMIN)))
+        .map(|&(_, name)| name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_read_from_the_effective_set() {
+        assert_eq!(missing_capabilities("CapEff:\t000001ffffffffff\n"), Vec::<&str>::new());
+        assert_eq!(missing_capabilities("CapEff:\t0000000000280000\n"), Vec::<&str>::new());
+        assert_eq!(missing_capabilities("CapPrm:\t000001ffffffffff\nCapEff:\t0000000000000000\n").len(), 3);
+        assert_eq!(missing_capabilities("CapEff:\t000000c000000000\n"), ["CAP_SYS_PTRACE"]);
+        assert_eq!(missing_capabilities("").len(), 3);
+    }
+
+    #[test]
+    fn every_message_says_what_to_do() {
+        for missing in [Missing::Btf, Missing::Proc, Missing::Lockdown, Missing::Capabilities(vec!["CAP_BPF"])] {
+            assert_eq!(missing.to_string().lines().count(), 2, "{missing}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! From the embedded object to running programs: offsets and settings in, maps and attached programs out.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData, MapError},
+    programs::{BtfTracePoint, ProgramError, RawTracePoint},
+};
+use spantap_ebpf_common::limits;
+
+use super::{attach::Attacher, features, loss::Losses, offsets, source::Source};
+
+/// The compiled kernel programs; `cargo xtask ebpf` writes them anew.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../collector-ebpf/prebuilt/spantap.bpf.o");
+
+/// What the kernel side is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bytes copied of one call at most, up to [`limits::COPY_BYTES_MAX`].
+    pub copy_bytes: u32,
+    /// Size of the ring buffer in bytes: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Connections remembered at once.
+    pub connections: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { copy_bytes: limits::COPY_BYTES_DEFAULT, ring_bytes: 16 << 20, connections: 65_536 }
+    }
+}
+
+/// Why the kernel side could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Something that can be known without trying.
+    #[error("{0}")]
+    Missing(features::Missing),
+    /// BTF is there but cannot be used.
+    #[error("failed to read the kernel's types: {detail}\nspantap needs BTF (CONFIG_DEBUG_INFO_BTF)")]
+    NoBtf {
+        /// What was wrong.
+        detail: String,
+    },
+    /// The kernel's structs are not as expected.
+    #[error("this kernel has no {path}\nplease report it with the output of `uname -r`")]
+    Member {
+        /// The member path.
+        path: &'static str,
+    },
+    /// The object's maps could not be made.
+    #[error("failed to create the eBPF maps: {detail}\nis memory limited (ulimit -l, cgroup), or eBPF forbidden in this container?")]
+    Maps {
+        /// The system call and its error.
+        detail: String,
+    },
+    /// A program without which nothing is seen was refused.
+    #[error("the kernel refused the program {program}: {detail}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The error, with the last lines of the verifier's log.
+        detail: String,
+    },
+}
+
+/// The running kernel side, in the parts that different threads use.
+pub struct Kernel {
+    /// Events, for the pipeline.
+    pub source: Source,
+    /// Loss counters.
+    pub losses: Losses,
+    /// Probes for libraries, for discovery. Dropping it detaches everything.
+    pub attacher: Attacher,
+    /// Programs that could not be attached, with the reason: what they would have seen is not seen.
+    pub degraded: Vec<(&'static str, String)>,
+}
+
+/// Raw tracepoints: program and tracepoint have one name. Without one of them something is not seen, but the rest is.
+const TRACEPOINTS: &[&str] = &["sys_enter", "tcp_destroy_sock", "sched_process_exec", "sched_process_exit"];
+
+impl Kernel {
+    /// Loads and attaches everything that does not depend on a process.
+    ///
+    /// # Errors
+    /// See [`KernelError`]; each says what to do.
+    pub fn start(settings: &Settings) -> Result<Self, KernelError> {
+        features::preflight().map_err(KernelError::Missing)?;
+        raise_memlock();
+        let mut ebpf = load(settings)?;
+        fill_syscalls(&mut ebpf)?;
+        let mut degraded = Vec::new();
+        if let Err(detail) = attach_typed(&mut ebpf, "sys_exit_typed", "sys_exit") {
+            tracing::debug!(detail, "no typed tracepoints; reading through the checking helper");
+            attach_tracepoint(&mut ebpf, "sys_exit")
+                .map_err(|detail| KernelError::Program { program: "sys_exit", detail })?;
+        }
+        for &name in TRACEPOINTS {
+            if let Err(detail) = attach_tracepoint(&mut ebpf, name) {
+                degraded.push((name, detail));
+            }
+        }
+        let take = |ebpf: &mut Ebpf, name: &'static str| {
+            ebpf.take_map(name).ok_or(KernelError::Maps { detail: format!("the object has no map {name}") })
+        };
+        let source = Source::new(take(&mut ebpf, "EVENTS")?).map_err(maps)?;
+        let losses = Losses::new(take(&mut ebpf, "COUNTERS")?).map_err(maps)?;
+        Ok(Self { source, losses, attacher: Attacher::new(ebpf), degraded })
+    }
+}
+
+fn load(settings: &Settings) -> Result<Ebpf, KernelError> {
+    let offsets = offsets::resolve()?;
+    let own_tgid = std::process::id();
+    let socket_file_ops = offsets::socket_file_ops();
+    let copy_bytes = settings.copy_bytes.min(limits::COPY_BYTES_MAX);
+    // Woken at once when an eighth is full: the reader comes within milliseconds, the rest is its time to come.
+    let wakeup_bytes = u64::from(settings.ring_bytes / 8);
+    let mut loader = EbpfLoader::new();
+    for (name, offset) in &offsets {
+        loader.override_global(name, offset, true);
+    }
+    loader
+        .override_global("AGENT_TGID", &own_tgid, true)
+        .override_global("COPY_BYTES", &copy_bytes, true)
+        .override_global("WAKEUP_BYTES", &wakeup_bytes, true)
+        .override_global("SOCKET_FILE_OPS", &socket_file_ops, true)
+        .map_max_entries("EVENTS", settings.ring_bytes)
+        .map_max_entries("CONNECTIONS", settings.connections);
+    loader.load(OBJECT).map_err(|error| KernelError::Maps { detail: chain(&error) })
+}
+
+fn fill_syscalls(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    let map = ebpf.map_mut("SYSCALLS").ok_or(KernelError::Maps { detail: "the object has no map SYSCALLS".into() })?;
+    let mut table: Array<&mut MapData, u32> = Array::try_from(map).map_err(maps)?;
+    for (number, operation) in offsets::syscalls() {
+        table.set(number, operation, 0).map_err(maps)?;
+    }
+    Ok(())
+}
+
+/// A program whose arguments carry types, which reads them by plain loads.
+fn attach_typed(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), String> {
+    let btf = aya::Btf::from_sys_fs().map_err(|error| chain(&error))?;
+    let program: &mut BtfTracePoint = ebpf
+        .program_mut(name)
+        .ok_or_else(|| "not in the object".to_owned())?
+        .try_into()
+        .map_err(|error: ProgramError| error.to_string())?;
+    program.load(tracepoint, &btf).map_err(|error| refusal(&error))?;
+    program.attach().map(drop).map_err(|error| chain(&error))
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(name)
+        .ok_or_else(|| "not in the object".to_owned())?
+        .try_into()
+        .map_err(|error: ProgramError| error.to_string())?;
+    program.load().map_err(|error| refusal(&error))?;
+    program.attach(name).map(drop).map_err(|error| chain(&error))
+}
+
+/// A program's error, with the end of the verifier's log: that is where it says why.
+pub(super) fn refusal(error: &ProgramError) -> String {
+    const LINES: usize = 12;
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let log = verifier_log.to_string();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let tail = &lines[lines.len().saturating_sub(LINES)..];
+        return if tail.is_empty() { io_error.to_string() } else { format!("{io_error}\n{}", tail.join("\n")) };
+    }
+    chain(error)
+}
+
+/// An error with its causes on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn maps(error: MapError) -> KernelError {
+    KernelError::Maps { detail: chain(&error) }
+}
+
+/// Before 5.11 maps count against RLIMIT_MEMLOCK, which is tiny by default. Later kernels ignore it, and the limit may
+/// not be ours to raise: no error either way, loading will tell.
+fn raise_memlock() {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the struct is whole and outlives the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+}

@@ -1,0 +1,15 @@
+//! The only place that names aya: loads the kernel programs, attaches them, and turns their ring buffer into events.
+
+mod attach;
+mod btf;
+mod features;
+mod loader;
+mod loss;
+mod offsets;
+mod source;
+
+pub use attach::{Attacher, TlsProbes};
+pub use features::{Missing, preflight};
+pub use loader::{Kernel, KernelError, Settings};
+pub use loss::Losses;
+pub use source::Source;

@@ -1,0 +1,269 @@
+//! Makes a [`Record`] of an [`Exchange`]: kind, wall times, the caller's trace, and what only the socket knows.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use compact_str::{CompactString, ToCompactString};
+use opentelemetry::trace::{SpanId, SpanKind, TraceFlags, TraceId};
+use spantap_protocols::{Attributes, Exchange, Outcome, Role, Value, exchange::TraceContext, semconv::key};
+
+use super::{Clock, IdGenerator, Record, Service, TraceIds};
+
+/// The two ends of the socket that carried an exchange, seen from the watched process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Endpoints {
+    /// Our end; unknown if the connection was joined late and could not be looked up.
+    pub local: Option<SocketAddr>,
+    /// The other end.
+    pub peer: Option<SocketAddr>,
+    /// True if the bytes were captured on the plaintext side of TLS.
+    pub tls: bool,
+}
+
+impl Record {
+    /// Turns an exchange into a record of `service`, with new ids, wall times and the socket's addresses.
+    ///
+    /// An end before the start is clamped to the start and counted in [`Clock::backward_times`].
+    #[must_use]
+    pub fn from_exchange(
+        exchange: Exchange,
+        service: &Arc<Service>,
+        endpoints: &Endpoints,
+        clock: &Clock,
+        ids: &mut IdGenerator,
+    ) -> Self {
+        if exchange.end < exchange.start {
+            clock.count_backward();
+        }
+        let start = clock.unix(exchange.start);
+        let end = clock.unix(exchange.end.max(exchange.start));
+        let response_start = exchange.response_start.map(|at| clock.unix(at).clamp(start, end));
+        let mut attributes = exchange.attributes;
+        let kind = match exchange.role {
+            Role::Server => {
+                complete_server(&mut attributes, endpoints);
+                SpanKind::Server
+            }
+            Role::Client => {
+                complete_client(&mut attributes, endpoints);
+                SpanKind::Client
+            }
+        };
+        // The span's status and the metric's `error.type` must agree.
+        if let Outcome::Error(error) = &exchange.outcome
+            && attributes.get(key::ERROR_TYPE).is_none()
+        {
+            attributes.push(key::ERROR_TYPE, Value::Text(error.clone()));
+        }
+        Self {
+            service: Arc::clone(service),
+            kind,
+            protocol: exchange.protocol,
+            operation: exchange.operation,
+            target: exchange.target,
+            start,
+            response_start,
+            end,
+            attributes,
+            outcome: exchange.outcome,
+            trace: trace_ids(exchange.trace, ids),
+            metric: exchange.metric,
+        }
+    }
+}
+
+/// Joins the caller's trace, or begins a sampled one.
+fn trace_ids(context: Option<TraceContext>, ids: &mut IdGenerator) -> TraceIds {
+    let span_id = ids.span_id();
+    match context {
+        Some(caller) => TraceIds {
+            trace_id: TraceId::from_bytes(caller.trace_id),
+            span_id,
+            parent: Some(SpanId::from_bytes(caller.parent_id)),
+            flags: TraceFlags::new(caller.flags),
+            state: caller.state,
+        },
+        None => TraceIds {
+            trace_id: ids.trace_id(),
+            span_id,
+            parent: None,
+            flags: TraceFlags::SAMPLED,
+            state: CompactString::const_new(""),
+        },
+    }
+}
+
+fn complete_server(attributes: &mut Attributes, endpoints: &Endpoints) {
+    if let Some(peer) = endpoints.peer {
+        let ip = address(peer.ip());
+        if attributes.get(key::CLIENT_ADDRESS).is_none() {
+            attributes.push(key::CLIENT_ADDRESS, ip.clone());
+        }
+        push_peer(attributes, ip, peer.port());
+    }
+    // A port of the socket beside a name of the `Host` header could contradict each other: both or neither.
+    if let Some(local) = endpoints.local
+        && attributes.get(key::SERVER_ADDRESS).is_none()
+    {
+        attributes.push(key::SERVER_ADDRESS, address(local.ip()));
+        attributes.set(key::SERVER_PORT, Value::Int(local.port().into()));
+    }
+    if endpoints.tls && attributes.get(key::URL_PATH).is_some() {
+        attributes.set(key::URL_SCHEME, Value::Static("https"));
+    }
+}
+
+fn complete_client(attributes: &mut Attributes, endpoints: &Endpoints) {
+    if let Some(peer) = endpoints.peer {
+        let ip = address(peer.ip());
+        if attributes.get(key::SERVER_ADDRESS).is_none() {
+            attributes.push(key::SERVER_ADDRESS, ip.clone());
+        }
+        // Required on client spans: a `Host` without a port means the port that was connected to.
+        if attributes.get(key::SERVER_PORT).is_none() {
+            attributes.push(key::SERVER_PORT, Value::Int(peer.port().into()));
+        }
+        push_peer(attributes, ip, peer.port());
+    }
+    if endpoints.tls && attributes.get(key::URL_SCHEME).is_some() {
+        attributes.set(key::URL_SCHEME, Value::Static("https"));
+    }
+}
+
+fn push_peer(attributes: &mut Attributes, ip: Value, port: u16) {
+    attributes.set(key::NETWORK_PEER_ADDRESS, ip);
+    attributes.set(key::NETWORK_PEER_PORT, Value::Int(port.into()));
+}
+
+/// An IPv4 address that arrived on a dual-stack socket (`::ffff:10.0.0.1`) is written as IPv4.
+fn address(ip: IpAddr) -> Value {
+    Value::Text(ip.to_canonical().to_compact_string())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use spantap_protocols::{BootNanos, semconv};
+
+    use super::*;
+    use crate::telemetry::UnixNanos;
+
+    pub(crate) fn service(id: u32, name: &str) -> Arc<Service> {
+        let mut attributes = Attributes::new();
+        attributes.push(key::SERVICE_NAME, Value::Text(name.into()));
+        Arc::new(Service { id, name: name.into(), attributes })
+    }
+
+    pub(crate) fn exchange(role: Role, status: i64) -> Exchange {
+        let mut attributes = Attributes::new();
+        attributes.push(key::HTTP_REQUEST_METHOD, Value::Static("GET"));
+        attributes.push(key::URL_PATH, Value::Text("/users/42".into()));
+        attributes.push(key::URL_SCHEME, Value::Static("http"));
+        attributes.push(key::HTTP_RESPONSE_STATUS_CODE, Value::Int(status));
+        let server = role == Role::Server;
+        Exchange {
+            protocol: "http1",
+            role,
+            start: BootNanos(1_000_000),
+            request_end: BootNanos(1_100_000),
+            response_start: Some(BootNanos(5_000_000)),
+            end: BootNanos(7_000_000),
+            request_bytes: 100,
+            response_bytes: 200,
+            operation: "GET".into(),
+            target: None,
+            attributes,
+            outcome: if status < 500 { Outcome::Unset } else { Outcome::Error(status.to_compact_string()) },
+            trace: None,
+            metric: Some(if server {
+                &semconv::HTTP_SERVER_REQUEST_DURATION
+            } else {
+                &semconv::HTTP_CLIENT_REQUEST_DURATION
+            }),
+        }
+    }
+
+    pub(crate) fn record(role: Role, status: i64) -> Record {
+        let endpoints = Endpoints {
+            local: Some("[::ffff:10.0.0.1]:8080".parse().unwrap()),
+            peer: Some("[::ffff:10.0.0.2]:51234".parse().unwrap()),
+            tls: false,
+        };
+        Record::from_exchange(
+            exchange(role, status),
+            &service(1, "shop"),
+            &endpoints,
+            &Clock::fixed(1_700_000_000_000_000_000),
+            &mut IdGenerator::seeded(1),
+        )
+    }
+
+    fn text<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
+        record.attributes.get(name).and_then(Value::as_str)
+    }
+
+    #[test]
+    fn server_span_takes_both_ends_of_the_socket() {
+        let record = record(Role::Server, 200);
+        assert_eq!(record.kind, SpanKind::Server);
+        assert_eq!(text(&record, key::CLIENT_ADDRESS), Some("10.0.0.2"));
+        assert_eq!(text(&record, key::NETWORK_PEER_ADDRESS), Some("10.0.0.2"));
+        assert_eq!(text(&record, key::SERVER_ADDRESS), Some("10.0.0.1"));
+        assert_eq!(record.attributes.get(key::SERVER_PORT), Some(&Value::Int(8080)));
+        assert_eq!(record.duration_ns(), 6_000_000);
+        assert_eq!(record.trace.flags, TraceFlags::SAMPLED);
+        assert_eq!(record.trace.parent, None);
+    }
+
+    #[test]
+    fn what_the_request_said_wins_over_the_socket() {
+        let clock = Clock::fixed(0);
+        let endpoints = Endpoints {
+            local: Some("10.0.0.1:8080".parse().unwrap()),
+            peer: Some("10.0.0.2:443".parse().unwrap()),
+            tls: true,
+        };
+        for role in [Role::Server, Role::Client] {
+            let mut exchange = exchange(role, 200);
+            exchange.attributes.push(key::SERVER_ADDRESS, Value::Static("shop.example"));
+            exchange.attributes.push(key::CLIENT_ADDRESS, Value::Static("1.2.3.4"));
+            exchange.trace =
+                Some(TraceContext { trace_id: [1; 16], parent_id: [2; 8], flags: 0, state: "a=b".into() });
+            let record = Record::from_exchange(
+                exchange,
+                &service(1, "shop"),
+                &endpoints,
+                &clock,
+                &mut IdGenerator::seeded(1),
+            );
+            assert_eq!(text(&record, key::SERVER_ADDRESS), Some("shop.example"));
+            assert_eq!(text(&record, key::CLIENT_ADDRESS), Some("1.2.3.4"));
+            assert_eq!(text(&record, key::URL_SCHEME), Some("https"));
+            let port = record.attributes.get(key::SERVER_PORT);
+            assert_eq!(port, (role == Role::Client).then_some(&Value::Int(443)));
+            assert_eq!(record.trace.trace_id, TraceId::from_bytes([1; 16]));
+            assert_eq!(record.trace.parent, Some(SpanId::from_bytes([2; 8])));
+            assert_eq!(record.trace.flags, TraceFlags::NOT_SAMPLED);
+            assert_eq!(record.trace.state, "a=b");
+        }
+    }
+
+    #[test]
+    fn an_end_before_the_start_is_clamped_and_counted() {
+        let clock = Clock::fixed(0);
+        let mut exchange = exchange(Role::Server, 200);
+        exchange.end = BootNanos(10);
+        let record = Record::from_exchange(
+            exchange,
+            &service(1, "shop"),
+            &Endpoints::default(),
+            &clock,
+            &mut IdGenerator::new(),
+        );
+        assert_eq!((record.start, record.end), (UnixNanos(1_000_000), UnixNanos(1_000_000)));
+        assert_eq!(record.response_start, Some(UnixNanos(1_000_000)));
+        assert_eq!(clock.backward_times(), 1);
+        assert!(record.attributes.get(key::NETWORK_PEER_ADDRESS).is_none());
+    }
+}

@@ -1,0 +1,77 @@
+//! `distribution.spantap.capture`: what the kernel side copies, and how much of it.
+
+use crate::field::Field;
+use crate::units::Size;
+
+/// What the kernel side copies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Which kernel hooks see the traffic.
+    pub backend: Backend,
+    /// Bytes copied of one call at most. Default 4KiB, at most 16KiB: a request or response head nearly always fits.
+    pub bytes_per_call: Size,
+    /// The buffer between kernel and agent. Default 16MiB; a power of two, at least 64KiB.
+    pub ring_buffer: Size,
+    /// Connections watched at the same time, at most. Default 65536.
+    pub connections: u32,
+    /// Plaintext of encrypted connections.
+    pub tls: CaptureTls,
+}
+
+/// Which kernel hooks see the traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The best that the running kernel offers.
+    #[default]
+    Auto,
+    /// The tracepoints of system calls.
+    Syscalls,
+}
+
+/// Where plaintext is read before it is encrypted and after it is decrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureTls {
+    /// In OpenSSL's `SSL_read` and `SSL_write`. Default true.
+    pub openssl: bool,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            backend: Backend::default(),
+            bytes_per_call: Size::kib(4),
+            ring_buffer: Size::mib(16),
+            connections: 65_536,
+            tls: CaptureTls { openssl: true },
+        }
+    }
+}
+
+impl Capture {
+    pub(crate) fn read(field: &Field<'_>) -> Option<Self> {
+        let mut capture = Self::default();
+        let mut section = field.section()?;
+        section.set("backend", &mut capture.backend, |field| {
+            field.choice(&[("auto", Backend::Auto), ("syscalls", Backend::Syscalls)])
+        });
+        section.set("bytes_per_call", &mut capture.bytes_per_call, |f| f.size(Size(64)..=Size::kib(16)));
+        section.set("ring_buffer", &mut capture.ring_buffer, |field| {
+            let size = field.size(Size::kib(64)..=Size::mib(1024))?;
+            if !size.bytes().is_power_of_two() {
+                let near = Size(size.bytes().next_power_of_two());
+                field.invalid(format!("{size} is not a power of two"), Some(format!("try {near}")));
+            }
+            Some(size)
+        });
+        section.set("connections", &mut capture.connections, |field| field.integer(64..=4_194_304));
+        section.set("tls", &mut capture.tls, |field| {
+            let mut section = field.section()?;
+            let mut tls = Self::default().tls;
+            section.set("openssl", &mut tls.openssl, Field::boolean);
+            section.finish();
+            Some(tls)
+        });
+        section.finish();
+        Some(capture)
+    }
+}

@@ -1,0 +1,117 @@
+//! `meter_provider`: where metrics go. Each periodic reader is a destination.
+
+use std::time::Duration;
+
+use crate::error::ProblemKind;
+use crate::exporter::{Exporter, Signal};
+use crate::field::{Field, Section, TIMEOUT_MILLIS_MAX};
+
+/// Destinations of metrics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MeterProvider {
+    /// In the order of the file; none means that no metrics are made.
+    pub readers: Vec<MetricReader>,
+}
+
+/// One destination of metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricReader {
+    /// Between two exports. Default 60 s.
+    pub interval: Duration,
+    /// How long one export may take, retries included; `None` is no limit. Default 30 s.
+    pub timeout: Option<Duration>,
+    /// Whether values count from the start or from the last export. Default cumulative.
+    pub temporality: Temporality,
+    /// How durations are put into histograms. Default explicit buckets.
+    pub histogram: HistogramAggregation,
+    /// The destination.
+    pub exporter: Exporter,
+}
+
+/// `temporality_preference`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Temporality {
+    /// Since the series began.
+    #[default]
+    Cumulative,
+    /// Since the last export.
+    Delta,
+}
+
+/// `default_histogram_aggregation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HistogramAggregation {
+    /// The buckets that the semantic conventions advise.
+    #[default]
+    ExplicitBuckets,
+    /// Base-2 exponential buckets.
+    Base2Exponential,
+}
+
+impl MetricReader {
+    /// A reader with the defaults.
+    #[must_use]
+    pub fn new(exporter: Exporter) -> Self {
+        Self {
+            interval: Duration::from_secs(60),
+            timeout: Some(Duration::from_secs(30)),
+            temporality: Temporality::default(),
+            histogram: HistogramAggregation::default(),
+            exporter,
+        }
+    }
+
+    fn read(field: &Field<'_>) -> Option<Self> {
+        let mut kinds = field.section()?;
+        kinds.unsupported(&["pull"]);
+        let chosen = kinds.one_of(&["periodic"]);
+        kinds.finish();
+        let (_, field) = chosen?;
+        let mut section = field.section()?;
+        section.unsupported(&["cardinality_limits", "producers", "max_export_batch_size"]);
+        let mut reader = Self::new(Exporter::Console);
+        section.set("interval", &mut reader.interval, |field| field.millis(100..=TIMEOUT_MILLIS_MAX));
+        section.set("timeout", &mut reader.timeout, Field::timeout_millis);
+        let exporter = section.required("exporter");
+        section.finish();
+        let exporter = Exporter::read(&exporter?, Signal::Metrics, |section| reader.preferences(section));
+        reader.exporter = exporter?;
+        Some(reader)
+    }
+
+    /// The keys that only metric exporters have.
+    fn preferences<'a>(&mut self, section: &mut Section<'a>) {
+        section.set("temporality_preference", &mut self.temporality, |field| {
+            let names = [
+                ("cumulative", Some(Temporality::Cumulative)),
+                ("delta", Some(Temporality::Delta)),
+                ("low_memory", None),
+            ];
+            let chosen = field.choice(&names)?;
+            if chosen.is_none() {
+                field.problem(ProblemKind::Unsupported("low_memory is".to_owned()), None);
+            }
+            chosen
+        });
+        section.set("default_histogram_aggregation", &mut self.histogram, |field| {
+            field.choice(&[
+                ("explicit_bucket_histogram", HistogramAggregation::ExplicitBuckets),
+                ("base2_exponential_bucket_histogram", HistogramAggregation::Base2Exponential),
+            ])
+        });
+    }
+}
+
+impl MeterProvider {
+    pub(crate) fn read(field: &Field<'_>) -> Option<Self> {
+        let mut section = field.section()?;
+        section.unsupported(&["views", "exemplar_filter", "meter_configurator/development"]);
+        let readers = section.required("readers").and_then(|field| Some((field.list()?, field)));
+        section.finish();
+        let (list, field) = readers?;
+        if list.is_empty() {
+            field.problem(ProblemKind::Missing("periodic".to_owned()), None);
+        }
+        Some(Self { readers: list.iter().filter_map(MetricReader::read).collect() })
+    }
+}

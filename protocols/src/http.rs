@@ -1,0 +1,392 @@
+//! An HTTP exchange in the words of the semantic conventions, whatever version of HTTP carried it.
+//!
+//! A parser fills [`HttpRequest`] with borrowed bytes, [`begin`] turns it into an owned, bounded, redacted
+//! [`Exchange`], and [`set_status`] or [`set_error`] ends it.
+//! Spec: <https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/http/http-spans.md>
+
+use compact_str::{CompactString, ToCompactString};
+
+use crate::{
+    exchange::{Attributes, Exchange, Outcome, Value},
+    limits,
+    protocol::{BootNanos, OpenContext, Role},
+    redact::{BoundedText, REDACTED, strip_credentials},
+    semconv::{HTTP_CLIENT_REQUEST_DURATION, HTTP_SERVER_REQUEST_DURATION, key},
+    trace_context::TraceHeaders,
+};
+
+/// `error.type` of a request whose connection ended before a response began.
+pub const CONNECTION_CLOSED: &str = "connection_closed";
+
+/// `error.type` of a response whose connection ended before its announced end.
+pub const RESPONSE_TRUNCATED: &str = "response_truncated";
+
+/// The methods that the conventions call known. Case-sensitive; every other one is `_OTHER`.
+pub const KNOWN_METHODS: &[&str] =
+    &["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
+
+/// What a request says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct HttpRequest<'a> {
+    /// The method token.
+    pub method: &'a [u8],
+    /// From an absolute-form target or `:scheme`.
+    pub scheme: Option<&'a [u8]>,
+    /// From an absolute-form or authority-form target, or `:authority`; wins over `Host`.
+    pub authority: Option<&'a [u8]>,
+    /// Without the query; `None` if it was cut off or the target has none (CONNECT).
+    pub path: Option<&'a [u8]>,
+    /// Without its `?`.
+    pub query: Option<&'a [u8]>,
+    /// `1.0`, `1.1`, `2`; `None` if it was cut off.
+    pub version: Option<&'static str>,
+    /// The header fields that attributes are made of.
+    pub fields: RequestFields<'a>,
+}
+
+/// The request header fields that attributes are made of; of a repeated one the first counts.
+#[derive(Clone, Debug, Default)]
+pub struct RequestFields<'a> {
+    /// `Host`.
+    pub host: Option<&'a [u8]>,
+    user_agent: Option<&'a [u8]>,
+    forwarded: Option<&'a [u8]>,
+    forwarded_for: Option<&'a [u8]>,
+    forwarded_host: Option<&'a [u8]>,
+    forwarded_proto: Option<&'a [u8]>,
+    trace: TraceHeaders<'a>,
+}
+
+impl<'a> RequestFields<'a> {
+    /// Takes note of a field if it is one of these.
+    pub fn take(&mut self, name: &str, value: &'a [u8]) {
+        let slot = match name.len() {
+            4 if name.eq_ignore_ascii_case("host") => &mut self.host,
+            9 if name.eq_ignore_ascii_case("forwarded") => &mut self.forwarded,
+            10 if name.eq_ignore_ascii_case("user-agent") => &mut self.user_agent,
+            15 if name.eq_ignore_ascii_case("x-forwarded-for") => &mut self.forwarded_for,
+            16 if name.eq_ignore_ascii_case("x-forwarded-host") => &mut self.forwarded_host,
+            17 if name.eq_ignore_ascii_case("x-forwarded-proto") => &mut self.forwarded_proto,
+            _ => return self.trace.take(name, value),
+        };
+        slot.get_or_insert(value);
+    }
+
+    /// The value of `name` in the first element of `Forwarded`, else the first element of its `X-Forwarded-` sibling.
+    ///
+    /// > the first [...] `Forwarded: host=`, `X-Forwarded-Host` (conventions, "Setting server.address")
+    fn forwarded(&self, name: &str, sibling: Option<&'a [u8]>) -> Option<&'a [u8]> {
+        let first = |list: &'a [u8]| list.split(|byte| *byte == b',').next().map(<[u8]>::trim_ascii);
+        let standard = first(self.forwarded.unwrap_or_default()).and_then(|element| {
+            element.split(|byte| *byte == b';').find_map(|pair| {
+                let equals = memchr::memchr(b'=', pair)?;
+                let (pair_name, value) = pair.split_at_checked(equals)?;
+                let value = value.get(1..)?.trim_ascii();
+                let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+                pair_name.trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| quoted.unwrap_or(value))
+            })
+        });
+        standard.or_else(|| first(sibling?)).filter(|value| !value.is_empty())
+    }
+}
+
+/// Starts an exchange with everything that its request tells. Response times and sizes are the parser's to fill in.
+///
+/// SERVER: method, `url.path`, `url.scheme`, `url.query`, `server.*` and `client.address` as forwarded or as in `Host`,
+/// user agent, version. CLIENT: method, `server.*`, `url.full`, version. A CONNECT has no URL. A CLIENT request without
+/// any authority cannot have `url.full`: it gets `url.path` and `url.query`, and whoever knows the socket completes it.
+#[must_use]
+pub fn begin(
+    protocol: &'static str,
+    context: OpenContext,
+    request: &HttpRequest<'_>,
+    first_at: BootNanos,
+) -> Exchange {
+    let mut attributes = Attributes::new();
+    let operation = push_method(&mut attributes, request.method);
+    let scheme = scheme(context, request);
+    match context.role {
+        Role::Server => push_server(&mut attributes, scheme, request),
+        Role::Client => push_client(&mut attributes, scheme, request),
+    }
+    if let Some(version) = request.version {
+        attributes.push(key::NETWORK_PROTOCOL_VERSION, Value::Static(version));
+    }
+    Exchange {
+        protocol,
+        role: context.role,
+        start: first_at,
+        request_end: first_at,
+        response_start: None,
+        end: first_at,
+        request_bytes: 0,
+        response_bytes: 0,
+        operation: CompactString::const_new(operation),
+        target: None,
+        attributes,
+        outcome: Outcome::Unset,
+        trace: request.fields.trace.context(),
+        metric: Some(match context.role {
+            Role::Server => &HTTP_SERVER_REQUEST_DURATION,
+            Role::Client => &HTTP_CLIENT_REQUEST_DURATION,
+        }),
+    }
+}
+
+/// Notes the status of the final response.
+///
+/// > [...] for HTTP status codes in the 4xx range span status MUST be left unset in case of SpanKind.SERVER and SHOULD be
+/// > set to Error in case of SpanKind.CLIENT. For 5xx [...] SHOULD be set to Error. (conventions, "Status")
+pub fn set_status(exchange: &mut Exchange, status: u16) {
+    exchange.attributes.push(key::HTTP_RESPONSE_STATUS_CODE, Value::Int(i64::from(status)));
+    let first_error = match exchange.role {
+        Role::Server => 500,
+        Role::Client => 400,
+    };
+    if status >= first_error {
+        fail(exchange, status.to_compact_string());
+    }
+}
+
+/// Notes a failure other than a status: [`CONNECTION_CLOSED`], [`RESPONSE_TRUNCATED`]. An error status that is already
+/// there stays, it says more.
+pub fn set_error(exchange: &mut Exchange, error_type: &'static str) {
+    if exchange.outcome == Outcome::Unset {
+        fail(exchange, CompactString::const_new(error_type));
+    }
+}
+
+fn fail(exchange: &mut Exchange, error_type: CompactString) {
+    exchange.attributes.push(key::ERROR_TYPE, Value::Text(error_type.clone()));
+    exchange.outcome = Outcome::Error(error_type);
+}
+
+/// Returns what the method is called in the span's name: itself, or `HTTP` if it is not a known one.
+fn push_method(attributes: &mut Attributes, method: &[u8]) -> &'static str {
+    if let Some(known) = KNOWN_METHODS.iter().find(|known| known.as_bytes() == method) {
+        attributes.push(key::HTTP_REQUEST_METHOD, Value::Static(known));
+        return known;
+    }
+    attributes.push(key::HTTP_REQUEST_METHOD, Value::Static("_OTHER"));
+    attributes.push(key::HTTP_REQUEST_METHOD_ORIGINAL, lossy(method, limits::METHOD_BYTES_MAX));
+    "HTTP"
+}
+
+fn push_server(attributes: &mut Attributes, scheme: &'static str, request: &HttpRequest<'_>) {
+    let fields = &request.fields;
+    push_path(attributes, request.path);
+    attributes.push(key::URL_SCHEME, Value::Static(scheme));
+    push_query(attributes, request.query);
+    let authority = fields.forwarded("host", fields.forwarded_host).or(request.authority).or(fields.host);
+    push_authority(attributes, scheme, request, authority);
+    if let Some((address, _)) = fields.forwarded("for", fields.forwarded_for).and_then(host_and_port) {
+        // > nodename [...] "unknown" (RFC 7239, section 6); obfuscated names begin with an underscore.
+        if !address.eq_ignore_ascii_case("unknown") && !address.starts_with('_') {
+            attributes.push(key::CLIENT_ADDRESS, Value::Text(address.into()));
+        }
+    }
+    if let Some(agent) = fields.user_agent {
+        attributes.push(key::USER_AGENT_ORIGINAL, lossy(agent, limits::USER_AGENT_BYTES_MAX));
+    }
+}
+
+fn push_client(attributes: &mut Attributes, scheme: &'static str, request: &HttpRequest<'_>) {
+    let authority = request.authority.or(request.fields.host).filter(|authority| !authority.is_empty());
+    push_authority(attributes, scheme, request, authority);
+    match (request.path, authority) {
+        (Some(path), Some(authority)) => {
+            attributes.push(key::URL_FULL, Value::Text(full_url(scheme, authority, path, request.query)));
+        }
+        (path, _) => {
+            push_path(attributes, path);
+            push_query(attributes, request.query);
+        }
+    }
+}
+
+fn push_path(attributes: &mut Attributes, path: Option<&[u8]>) {
+    if let Some(path) = path {
+        let mut text = BoundedText::new(limits::PATH_BYTES_MAX);
+        text.push_url(path);
+        attributes.push(key::URL_PATH, Value::Text(text.finish()));
+    }
+}
+
+fn push_query(attributes: &mut Attributes, query: Option<&[u8]>) {
+    if let Some(query) = query {
+        let text = crate::redact::query(query, limits::QUERY_BYTES_MAX);
+        attributes.push(key::URL_QUERY, Value::Text(text));
+    }
+}
+
+/// `server.address` and `server.port`; without a port in the authority it is the scheme's, for CONNECT there is none.
+fn push_authority(
+    attributes: &mut Attributes,
+    scheme: &'static str,
+    request: &HttpRequest<'_>,
+    authority: Option<&[u8]>,
+) {
+    let Some((address, port)) = authority.and_then(host_and_port) else { return };
+    attributes.push(key::SERVER_ADDRESS, Value::Text(address.into()));
+    let default = match scheme {
+        _ if request.method == b"CONNECT" => None,
+        "https" | "wss" => Some(443),
+        _ => Some(80),
+    };
+    if let Some(port) = port.or(default) {
+        attributes.push(key::SERVER_PORT, Value::Int(i64::from(port)));
+    }
+}
+
+fn full_url(scheme: &str, authority: &[u8], path: &[u8], query: Option<&[u8]>) -> CompactString {
+    let mut url = BoundedText::new(limits::URL_BYTES_MAX);
+    url.push_str(scheme);
+    url.push_str("://");
+    let (credentials, authority) = strip_credentials(authority);
+    if credentials {
+        url.push_str(REDACTED);
+        url.push_str(":");
+        url.push_str(REDACTED);
+        url.push_str("@");
+    }
+    url.push_url(authority);
+    // > If the target URI's authority component is empty or the request is a server-wide OPTIONS [...] "*" [...] the
+    // > target URI's combined path and query component is empty (RFC 9112, section 3.3)
+    if path != b"*" {
+        url.push_url(path);
+    }
+    if let Some(query) = query {
+        url.push_str("?");
+        url.push_query(query);
+    }
+    url.finish()
+}
+
+fn scheme(context: OpenContext, request: &HttpRequest<'_>) -> &'static str {
+    let known = |scheme: &[u8]| {
+        ["http", "https", "ws", "wss"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    let fields = &request.fields;
+    let forwarded = match context.role {
+        Role::Server => fields.forwarded("proto", fields.forwarded_proto).and_then(known),
+        Role::Client => None,
+    };
+    forwarded.or_else(|| known(request.scheme?)).unwrap_or(if context.tls { "https" } else { "http" })
+}
+
+/// Splits `host`, `host:port`, `[v6]`, `[v6]:port` and a bare v6 address, credentials removed; `None` if it is no host.
+fn host_and_port(authority: &[u8]) -> Option<(&str, Option<u16>)> {
+    let (_, authority) = strip_credentials(authority);
+    let text = str::from_utf8(authority).ok()?;
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']')?,
+        None => match text.split_once(':') {
+            Some((_, port)) if port.contains(':') => (text, ""),
+            Some((host, _)) => text.split_at(host.len()),
+            None => (text, ""),
+        },
+    };
+    let port = rest.strip_prefix(':').and_then(|port| port.parse().ok());
+    let plausible = !host.is_empty()
+        && host.len() <= limits::HOST_BYTES_MAX
+        && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#\"<>\\".contains(&byte));
+    plausible.then_some((host, port))
+}
+
+fn lossy(bytes: &[u8], max: usize) -> Value {
+    let mut text = BoundedText::new(max);
+    text.push_lossy(bytes);
+    Value::Text(text.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(role: Role, tls: bool, fields: &[(&str, &str)]) -> String {
+        let mut request = HttpRequest {
+            method: b"GET",
+            path: Some(b"/p"),
+            query: Some(b"a=1&sig=s"),
+            version: Some("1.1"),
+            ..HttpRequest::default()
+        };
+        for (name, value) in fields {
+            request.fields.take(name, value.as_bytes());
+        }
+        let context = OpenContext { role, from_start: true, tls };
+        let exchange = begin("http1", context, &request, BootNanos(1));
+        let text = |value: &Value| match value {
+            Value::Int(number) => number.to_string(),
+            value => value.as_str().unwrap_or("?").to_owned(),
+        };
+        let all = exchange.attributes.iter().map(|(key, value)| format!("{}={}", key.as_str(), text(value)));
+        all.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_nearest_proxy_tells_who_was_asked_and_by_whom() {
+        assert_eq!(
+            attributes(
+                Role::Server,
+                false,
+                &[
+                    ("Host", "inner:8080"),
+                    ("X-Forwarded-Host", "shop.example, other"),
+                    ("X-Forwarded-For", "203.0.113.9:4711, 10.0.0.1"),
+                    ("X-Forwarded-Proto", "HTTPS"),
+                ]
+            ),
+            "http.request.method=GET url.path=/p url.scheme=https url.query=a=1&sig=REDACTED \
+             server.address=shop.example server.port=443 client.address=203.0.113.9 network.protocol.version=1.1"
+        );
+        assert_eq!(
+            attributes(
+                Role::Server,
+                true,
+                &[("Forwarded", r#"For="[2001:db8::1]:80";host=a.example:81 ;proto=http, for=unknown"#)]
+            ),
+            "http.request.method=GET url.path=/p url.scheme=http url.query=a=1&sig=REDACTED \
+             server.address=a.example server.port=81 client.address=2001:db8::1 network.protocol.version=1.1"
+        );
+    }
+
+    #[test]
+    fn a_client_has_the_full_url_without_secrets() {
+        assert_eq!(
+            attributes(Role::Client, true, &[("Host", "u:p@[::1]:8443"), ("X-Forwarded-Proto", "http")]),
+            "http.request.method=GET server.address=::1 server.port=8443 \
+             url.full=https://REDACTED:REDACTED@[::1]:8443/p?a=1&sig=REDACTED network.protocol.version=1.1"
+        );
+        assert_eq!(
+            attributes(Role::Client, false, &[]),
+            "http.request.method=GET url.path=/p url.query=a=1&sig=REDACTED network.protocol.version=1.1"
+        );
+    }
+
+    #[test]
+    fn what_is_no_host_is_left_out() {
+        assert_eq!(host_and_port(b"a b"), None);
+        assert_eq!(host_and_port(b""), None);
+        assert_eq!(host_and_port(b"[::1"), None);
+        assert_eq!(host_and_port(b"h:99999"), Some(("h", None)));
+        assert_eq!(host_and_port(b"fe80::1"), Some(("fe80::1", None)));
+    }
+
+    #[test]
+    fn the_threshold_of_an_error_depends_on_the_end_watched() {
+        for (role, status, error) in [
+            (Role::Server, 404, None),
+            (Role::Server, 500, Some("500")),
+            (Role::Client, 399, None),
+            (Role::Client, 404, Some("404")),
+        ] {
+            let context = OpenContext { role, from_start: true, tls: false };
+            let mut exchange = begin("http1", context, &HttpRequest::default(), BootNanos(1));
+            set_status(&mut exchange, status);
+            set_error(&mut exchange, RESPONSE_TRUNCATED);
+            let expected = error.unwrap_or(RESPONSE_TRUNCATED);
+            assert_eq!(exchange.outcome, Outcome::Error(expected.into()), "{role:?} {status}");
+        }
+    }
+}

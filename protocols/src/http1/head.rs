@@ -1,0 +1,425 @@
+//! What does a head say? Start lines, header fields, and the framing of the body that follows.
+//!
+//! The start line is read here, because a cut one must still yield what it holds and a target need not be UTF-8; the
+//! fields are read by `httparse`, and line by line where it refuses (an odd field, too many of them) or where the head
+//! was cut. Spec: RFC 9112, sections 2 to 6.
+
+use httparse::EMPTY_HEADER;
+
+use crate::{
+    http::{HttpRequest, KNOWN_METHODS},
+    limits,
+    protocol::{Direction, Sniff},
+};
+
+/// How the body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By its length; 0 if there is none.
+    Length(u64),
+    /// By `chunked`.
+    Chunked,
+    /// By the end of the connection.
+    UntilClose,
+    /// By fields that contradict each other, or that were cut off.
+    Unknown,
+}
+
+/// The head of a request.
+#[derive(Debug)]
+pub(super) struct RequestHead<'a> {
+    pub(super) request: HttpRequest<'a>,
+    pub(super) framing: Framing,
+    /// It asks for another protocol.
+    pub(super) upgrade: bool,
+}
+
+/// The head of a response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResponseHead {
+    pub(super) status: u16,
+    /// As if the request had not been HEAD or CONNECT.
+    pub(super) framing: Framing,
+    /// It names `h2c` as the protocol to go on with.
+    pub(super) h2c: bool,
+}
+
+/// What the bytes of a head gave.
+#[derive(Debug)]
+pub(super) enum Head<T> {
+    /// A whole head of so many bytes.
+    Whole(T, usize),
+    /// Not whole yet; what it says so far, if the part that identifies it is there.
+    Partial(Option<T>),
+    /// Not a head.
+    Invalid,
+}
+
+/// Reads a request's head. The caller has skipped empty lines before it.
+pub(super) fn request(bytes: &[u8]) -> Head<RequestHead<'_>> {
+    let end = end_of_head(bytes);
+    let length = end.unwrap_or(bytes.len());
+    if length > limits::HEAD_BYTES_MAX || sniff_request(bytes, is_token) == Sniff::Reject {
+        return Head::Invalid;
+    }
+    let Some(end) = end else { return Head::Partial(cut_request(bytes)) };
+    let (line, fields) = split_line(bytes.get(..end).unwrap_or_default());
+    match request_line(line) {
+        Some(request) => Head::Whole(with_fields(request, fields), end),
+        None => Head::Invalid,
+    }
+}
+
+/// Reads a response's head.
+pub(super) fn response(bytes: &[u8]) -> Head<ResponseHead> {
+    let end = end_of_head(bytes);
+    let (line, fields) = split_line(bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default());
+    let status = match status_line(line) {
+        Ok(status) => status,
+        Err(Sniff::Reject) => return Head::Invalid,
+        Err(_) => return Head::Partial(None),
+    };
+    match end {
+        _ if end.unwrap_or(bytes.len()) > limits::HEAD_BYTES_MAX => Head::Invalid,
+        None => Head::Partial(Some(ResponseHead { status, framing: Framing::Unknown, h2c: false })),
+        Some(end) => {
+            let mut framing = FramingFields::default();
+            for_each_field(fields, |name, value| framing.take(name, value));
+            Head::Whole(ResponseHead { status, framing: framing.of_response(), h2c: framing.h2c }, end)
+        }
+    }
+}
+
+/// Says whether these bytes begin a request or a response.
+///
+/// A request line must be `METHOD SP target SP HTTP/1.`, where the target of an unknown method is a path or an absolute
+/// URL: text protocols with lines of words must not pass.
+pub(super) fn sniff(bytes: &[u8]) -> Sniff {
+    if bytes.starts_with(b"HTTP/") || b"HTTP/".starts_with(bytes) {
+        let (line, _) = split_line(bytes);
+        return match status_line(line) {
+            Ok(_) => Sniff::Match(Direction::ToClient),
+            Err(answer) => answer,
+        };
+    }
+    sniff_request(bytes, is_method)
+}
+
+/// As [`sniff`], for the start of a segment that may be the middle of a message: there only a known method counts,
+/// `ET / HTTP/1.1` is a cut `GET`.
+pub(super) fn sniff_torn(bytes: &[u8]) -> Sniff {
+    match (sniff(bytes), memchr::memchr(b' ', bytes).and_then(|space| bytes.get(..space))) {
+        (_, Some(method)) if !is_known(method) => Sniff::Reject,
+        (answer, _) => answer,
+    }
+}
+
+fn sniff_request(bytes: &[u8], is_method: fn(u8) -> bool) -> Sniff {
+    let Some(space) = memchr::memchr(b' ', bytes.get(..limits::METHOD_BYTES_MAX + 1).unwrap_or(bytes)) else {
+        let plausible = bytes.len() <= limits::METHOD_BYTES_MAX && bytes.iter().all(|byte| is_method(*byte));
+        return if plausible { Sniff::NeedMore } else { Sniff::Reject };
+    };
+    let (method, rest) = bytes.split_at(space);
+    let rest = rest.get(1..).unwrap_or_default();
+    let known = is_known(method);
+    if method.len() < 2 || !method.iter().all(|byte| is_method(*byte)) {
+        return Sniff::Reject;
+    }
+    let length = rest.iter().position(|byte| !is_target(*byte)).unwrap_or(rest.len());
+    let (target, rest) = rest.split_at(length);
+    match (target_form(method, target), rest) {
+        (Sniff::Reject, _) => Sniff::Reject,
+        (_, []) if target.len() < limits::SNIFF_TARGET_BYTES => Sniff::NeedMore,
+        (Sniff::Match(_), []) if known => Sniff::Match(Direction::ToServer),
+        (Sniff::Match(_), [b' ', version @ ..]) => {
+            let (version, _) = version.split_at(version.len().min(8));
+            match version {
+                b"HTTP/1.0" | b"HTTP/1.1" => Sniff::Match(Direction::ToServer),
+                part if part.len() < 8 && b"HTTP/1.".starts_with(part) => Sniff::NeedMore,
+                _ => Sniff::Reject,
+            }
+        }
+        _ => Sniff::Reject,
+    }
+}
+
+/// Says whether a request line stands somewhere behind the start of `bytes`: several requests in one call.
+pub(super) fn holds_later_request(bytes: &[u8]) -> bool {
+    memchr::memmem::find_iter(bytes, b" HTTP/1.").any(|at| {
+        let ends_line = matches!(bytes.get(at + 9), Some(b'\r' | b'\n'));
+        let before = bytes.get(..at).unwrap_or_default();
+        let Some(space) = memchr::memrchr(b' ', before) else { return false };
+        let (method, target) = before.split_at(space);
+        let plausible = target.get(1).is_some_and(|byte| matches!(byte, b'/' | b'*' | b'h'));
+        let is_later = |known: &&str| method.ends_with(known.as_bytes()) && method.len() > known.len();
+        ends_line && plausible && KNOWN_METHODS.iter().any(is_later)
+    })
+}
+
+/// The index behind the empty line that ends the head. `bytes` does not begin with an empty line.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// The first line without its end, and what follows it; all of it if it has no end yet.
+fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memchr(b'\n', bytes) {
+        Some(at) => {
+            let (line, rest) = bytes.split_at(at);
+            (line.strip_suffix(b"\r").unwrap_or(line), rest.get(1..).unwrap_or_default())
+        }
+        None => (bytes.strip_suffix(b"\r").unwrap_or(bytes), &[]),
+    }
+}
+
+/// Reads a whole request line.
+fn request_line(line: &[u8]) -> Option<HttpRequest<'_>> {
+    let (method, rest) = split_space(line)?;
+    let (target, version) = split_space(rest)?;
+    let version = match version {
+        b"HTTP/1.1" => "1.1",
+        b"HTTP/1.0" => "1.0",
+        _ => return None,
+    };
+    let valid = !method.is_empty()
+        && method.iter().all(|byte| is_token(*byte))
+        && !target.is_empty()
+        && target.iter().all(|byte| is_target(*byte));
+    if !valid {
+        return None;
+    }
+    let mut request = HttpRequest { method, version: Some(version), ..HttpRequest::default() };
+    set_target(&mut request, target);
+    Some(request)
+}
+
+/// What a head that will never be whole says for certain: the method, and every part of the target that something
+/// follows. `None` if not even the method is whole.
+fn cut_request(bytes: &[u8]) -> Option<RequestHead<'_>> {
+    let (line, fields) = split_line(bytes);
+    let cut = |request| Some(RequestHead { framing: Framing::Unknown, ..with_fields(request, fields) });
+    if let Some(request) = request_line(line) {
+        return cut(request);
+    }
+    let (method, rest) = split_space(line)?;
+    let mut request = HttpRequest { method, ..HttpRequest::default() };
+    match split_space(rest) {
+        Some((target, _)) => set_target(&mut request, target),
+        None => {
+            // Of an absolute target the authority could be cut, of a query a secret's key.
+            let path = memchr::memchr(b'?', rest).and_then(|at| rest.get(..at));
+            request.path = path.filter(|path| path.starts_with(b"/"));
+        }
+    }
+    cut(request)
+}
+
+/// Sorts out the four forms of a target.
+///
+/// > request-target = origin-form / absolute-form / authority-form / asterisk-form (RFC 9112, section 3.2)
+fn set_target<'a>(request: &mut HttpRequest<'a>, target: &'a [u8]) {
+    if request.method == b"CONNECT" {
+        request.authority = Some(target);
+        return;
+    }
+    let mut rest = target;
+    if !target.starts_with(b"/")
+        && let Some(colon) = memchr::memmem::find(target, b"://")
+    {
+        let (scheme, after) = target.split_at(colon);
+        let after = after.get(3..).unwrap_or_default();
+        let length = after.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(after.len());
+        let (authority, path) = after.split_at(length);
+        request.scheme = Some(scheme);
+        request.authority = Some(authority);
+        rest = if path.is_empty() { b"/" } else { path };
+    }
+    match memchr::memchr(b'?', rest) {
+        Some(at) => {
+            let (path, query) = rest.split_at(at);
+            request.path = Some(path);
+            request.query = query.get(1..);
+        }
+        None => request.path = Some(rest),
+    }
+}
+
+fn with_fields<'a>(mut request: HttpRequest<'a>, fields: &'a [u8]) -> RequestHead<'a> {
+    let mut framing = FramingFields::default();
+    for_each_field(fields, |name, value| {
+        framing.take(name, value);
+        request.fields.take(name, value);
+    });
+    let upgrade = framing.upgrade || request.method == b"CONNECT";
+    // > Content [...] in a CONNECT request has no defined semantics (RFC 9110, section 9.3.6); what follows is the tunnel's.
+    let framing = if request.method == b"CONNECT" { Framing::Length(0) } else { framing.of_request() };
+    RequestHead { request, framing, upgrade }
+}
+
+/// Reads `HTTP/1.x NNN` and a reason, which may be missing.
+fn status_line(line: &[u8]) -> Result<u16, Sniff> {
+    const SHAPE: &[u8; 12] = b"HTTP/1.v 100";
+    let fits = line.iter().zip(SHAPE).all(|(byte, shape)| match shape {
+        b'v' => matches!(byte, b'0' | b'1'),
+        b'1' if *byte != b'1' => matches!(byte, b'2'..=b'9'),
+        b'0' => byte.is_ascii_digit(),
+        shape => byte == shape,
+    });
+    // The first digit after the slash is `1` and nothing else.
+    if !fits || line.get(5).is_some_and(|byte| *byte != b'1') {
+        return Err(Sniff::Reject);
+    }
+    match (line.get(9..12), line.get(12)) {
+        (Some([a, b, c]), None | Some(b' ')) => {
+            let digit = |byte: &u8| u16::from(byte - b'0');
+            Ok(digit(a) * 100 + digit(b) * 10 + digit(c))
+        }
+        (Some(_), Some(_)) => Err(Sniff::Reject),
+        (None, _) => Err(Sniff::NeedMore),
+        _ => Err(Sniff::Reject),
+    }
+}
+
+/// Calls `sink` with every field of a head whose start line is gone; values without surrounding white space.
+fn for_each_field<'a>(fields: &'a [u8], mut sink: impl FnMut(&'a str, &'a [u8])) {
+    let mut headers = [EMPTY_HEADER; limits::HEADER_FIELDS_MAX];
+    if let Ok(httparse::Status::Complete((_, headers))) = httparse::parse_headers(fields, &mut headers) {
+        for header in headers {
+            sink(header.name, header.value);
+        }
+        return;
+    }
+    let mut rest = fields;
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let (line, after) = rest.split_at(end);
+        rest = after.get(1..).unwrap_or_default();
+        // A folded line belongs to the field before it and none of ours is ever folded; other lines without a name
+        // are no fields.
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let (name, value) = line.split_at(colon);
+        if let Ok(name) = str::from_utf8(name.trim_ascii_end())
+            && !name.is_empty()
+            && name.bytes().all(is_token)
+        {
+            sink(name, value.get(1..).unwrap_or_default().trim_ascii());
+        }
+    }
+}
+
+/// The fields that say where the message ends.
+#[derive(Debug, Default)]
+struct FramingFields {
+    length: Option<u64>,
+    length_conflict: bool,
+    coded: bool,
+    chunked: bool,
+    upgrade: bool,
+    h2c: bool,
+}
+
+impl FramingFields {
+    fn take(&mut self, name: &str, value: &[u8]) {
+        match name.len() {
+            7 if name.eq_ignore_ascii_case("upgrade") => {
+                self.upgrade = true;
+                self.h2c = value.eq_ignore_ascii_case(b"h2c");
+            }
+            14 if name.eq_ignore_ascii_case("content-length") => self.take_length(value),
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+                self.coded = true;
+                self.chunked = last.eq_ignore_ascii_case(b"chunked");
+            }
+            _ => {}
+        }
+    }
+
+    /// > If a message is received without Transfer-Encoding and with an invalid Content-Length header field, then the
+    /// > message framing is invalid [...] unless the field value can be successfully parsed as a comma-separated list,
+    /// > all values in the list are valid, and all values in the list are the same (RFC 9112, section 6.3)
+    fn take_length(&mut self, value: &[u8]) {
+        for item in value.split(|byte| *byte == b',') {
+            let item = item.trim_ascii();
+            let digits = !item.is_empty() && item.iter().all(u8::is_ascii_digit);
+            let length = str::from_utf8(item).ok().and_then(|item| item.parse().ok()).filter(|_| digits);
+            match (self.length, length) {
+                (Some(known), Some(length)) if known != length => self.length_conflict = true,
+                (_, None) => self.length_conflict = true,
+                (_, length) => self.length = length,
+            }
+        }
+    }
+
+    /// > If a message is received with both a Transfer-Encoding and a Content-Length header field, the
+    /// > Transfer-Encoding overrides the Content-Length. (RFC 9112, section 6.3)
+    fn of_request(&self) -> Framing {
+        match self.length {
+            _ if self.chunked => Framing::Chunked,
+            _ if self.coded || self.length_conflict => Framing::Unknown,
+            length => Framing::Length(length.unwrap_or(0)),
+        }
+    }
+
+    fn of_response(&self) -> Framing {
+        match self.length {
+            _ if self.chunked => Framing::Chunked,
+            _ if self.coded => Framing::UntilClose,
+            _ if self.length_conflict => Framing::Unknown,
+            Some(length) => Framing::Length(length),
+            None => Framing::UntilClose,
+        }
+    }
+}
+
+/// How well a target, perhaps not whole, fits its method: `Match`, `NeedMore` or `Reject`.
+fn target_form(method: &[u8], target: &[u8]) -> Sniff {
+    let fits = |yes: bool| if yes { Sniff::Match(Direction::ToServer) } else { Sniff::Reject };
+    match target {
+        [] => Sniff::NeedMore,
+        _ if method == b"CONNECT" => fits(!target.contains(&b'/')),
+        [b'/', ..] => fits(true),
+        // OPTIONS and M-SEARCH; the preface of HTTP/2 has it too and is told apart by its version.
+        b"*" => fits(true),
+        _ => match memchr::memchr(b':', target).map(|at| target.split_at(at)) {
+            Some((scheme, rest))
+                if scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https") =>
+            {
+                match rest {
+                    [b':', b'/', b'/', _, ..] => fits(true),
+                    part if b"://".starts_with(part) => Sniff::NeedMore,
+                    _ => Sniff::Reject,
+                }
+            }
+            Some(_) => Sniff::Reject,
+            None if b"https".starts_with(target.to_ascii_lowercase().as_slice()) => Sniff::NeedMore,
+            None => Sniff::Reject,
+        },
+    }
+}
+
+fn split_space(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(b' ', bytes)?;
+    Some((bytes.get(..at)?, bytes.get(at + 1..)?))
+}
+
+fn is_known(method: &[u8]) -> bool {
+    KNOWN_METHODS.iter().any(|known| known.as_bytes() == method)
+}
+
+/// Methods in use are upper-case; the grammar would allow any token.
+fn is_method(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte == b'-' || byte == b'_'
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn is_target(byte: u8) -> bool {
+    byte > b' ' && byte != 0x7f
+}

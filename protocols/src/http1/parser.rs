@@ -1,0 +1,222 @@
+//! Which response answers which request? The state machine of one HTTP/1 connection.
+//!
+//! Each direction is read by itself ([`Reading`]); requests wait in a queue and responses take its front, because
+//! HTTP/1 answers in order (RFC 9112, section 9.3.2). What may be paired is the question of [`Step`]:
+//!
+//! ```text
+//! opened at its start --> Exact --gap over a message boundary--> Lost <-- opened late
+//!                                                                 |  ^
+//!                              a request that opens a turn        v  |  a gap, or pipelining seen
+//!                                                               Assumed
+//! ```
+//!
+//! * `Exact`: every message since the connection's start was seen; the queue is the truth, pipelined or not.
+//! * `Lost`: how many unseen requests wait is unknown. Requests that were in the queue before are still answered first
+//!   and are still paired; new ones are not, until one *opens a turn*.
+//! * `Assumed`: that one, and those after it, are paired.
+//!
+//! A request opens a turn if no known request waits, no byte of a response came after it began, and either every
+//! request byte so far was understood or a response byte came after the last one that was not. A client that does not
+//! pipeline sends a request only after the whole response to the one before; for such a client nothing else can wait
+//! when a turn opens, so the next response byte begins its answer. That answer must then start exactly there, with a
+//! status line, else the request is dropped. Pipelining cannot be ruled out by looking, so it is watched for: a second
+//! request in one call, or one sent before the response to the first began, ends pairing for the rest of a connection
+//! that is not `Exact`.
+//!
+//! A message whose end cannot be known (its head was cut, its framing lost in a gap) is *open*: it lasts until the
+//! other side's turn, so its exchange is finished by the next request or by the end of the connection.
+//!
+//! Times: `response_start` is the first byte of the final response, interim ones (1xx) count neither into times nor
+//! into bytes; `end` is the response's last byte, also if the request's body ended after it.
+
+mod requests;
+mod responses;
+
+use std::collections::VecDeque;
+
+use super::{body::Body, head::ResponseHead};
+use crate::{
+    exchange::Exchange,
+    http::{self, CONNECTION_CLOSED, RESPONSE_TRUNCATED},
+    limits,
+    protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Segment},
+};
+
+/// The parser of one connection.
+#[derive(Debug)]
+pub(super) struct Http1Parser {
+    context: OpenContext,
+    requests: Reading,
+    responses: Reading,
+    step: Step,
+    /// Requests whose exchange is not finished, oldest first. The front is the one being answered.
+    queue: VecDeque<Pending>,
+    /// The request body that is being read belongs to the queue's back.
+    owns_body: bool,
+    /// What the head that is being held for more bytes says so far, should a gap cut it.
+    cut_request: Option<Box<Pending>>,
+    cut_response: Option<CutResponse>,
+    /// Newest bytes of the request direction whose meaning is unknown.
+    requests_unclear: Option<BootNanos>,
+    /// Newest bytes of the response direction.
+    responses_latest: Option<BootNanos>,
+    /// A second request was seen before the response to the first began.
+    pipelined: bool,
+    failures: u8,
+    handed_over: bool,
+    dropped: u64,
+}
+
+/// Where one direction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// At a message boundary.
+    Head,
+    /// In a body.
+    Body(Body),
+    /// After a request that may turn the connection into a tunnel: nothing is read until its response tells.
+    Verdict,
+    /// Out of frame: the next head is looked for at the start of a segment.
+    Seek,
+    /// In a tunnel: nothing is read any more.
+    Opaque,
+}
+
+/// How well requests and responses are known to match; see the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Exact,
+    Assumed,
+    Lost,
+}
+
+/// A request on its way to an exchange.
+#[derive(Debug)]
+struct Pending {
+    exchange: Exchange,
+    method: Method,
+    stage: Stage,
+    /// All of the request was read.
+    request_read: bool,
+    /// The request's end is unknown: it lasts until the response begins.
+    request_open: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Head,
+    Connect,
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// No final response yet.
+    Waiting,
+    /// The response is being read; it is open if `responses` is [`Reading::Seek`].
+    Responding,
+    /// The response is over, the request is not.
+    Answered,
+}
+
+/// The beginning of a response's head.
+#[derive(Clone, Copy, Debug)]
+struct CutResponse {
+    head: ResponseHead,
+    first_at: BootNanos,
+    last_at: BootNanos,
+    length: usize,
+}
+
+impl Http1Parser {
+    pub(super) fn new(context: OpenContext) -> Self {
+        let (reading, step) =
+            if context.from_start { (Reading::Head, Step::Exact) } else { (Reading::Seek, Step::Lost) };
+        Self {
+            context,
+            requests: reading,
+            responses: reading,
+            step,
+            queue: VecDeque::new(),
+            owns_body: false,
+            cut_request: None,
+            cut_response: None,
+            requests_unclear: None,
+            responses_latest: None,
+            pipelined: false,
+            failures: 0,
+            handed_over: false,
+            dropped: 0,
+        }
+    }
+}
+
+impl Parser for Http1Parser {
+    fn on_segment(&mut self, segment: Segment<'_>, out: &mut Vec<Exchange>) -> usize {
+        match segment.direction {
+            Direction::ToServer => self.on_request_bytes(&segment, out),
+            Direction::ToClient => self.on_response_bytes(&segment, out),
+        }
+    }
+
+    fn on_gap(&mut self, gap: Gap, out: &mut Vec<Exchange>) {
+        match gap.direction {
+            Direction::ToServer => self.on_request_gap(&gap, out),
+            Direction::ToClient => self.on_response_gap(&gap, out),
+        }
+    }
+
+    fn on_close(&mut self, at: BootNanos, out: &mut Vec<Exchange>) {
+        if let Some(cut) = self.cut_response.take()
+            && self.may_answer(cut.first_at)
+            && is_final(cut.head.status)
+        {
+            self.begin_response(cut.head, cut.first_at, cut.last_at, cut.length);
+            self.responses = Reading::Head;
+        }
+        let cut_off = !matches!(self.responses, Reading::Seek | Reading::Body(Body::UntilClose));
+        for mut pending in self.queue.drain(..) {
+            match pending.stage {
+                Stage::Waiting => {
+                    pending.exchange.end = at;
+                    http::set_error(&mut pending.exchange, CONNECTION_CLOSED);
+                }
+                Stage::Responding if cut_off => http::set_error(&mut pending.exchange, RESPONSE_TRUNCATED),
+                Stage::Responding | Stage::Answered => {}
+            }
+            out.push(pending.exchange);
+        }
+        self.owns_body = false;
+        self.requests = Reading::Opaque;
+        self.responses = Reading::Opaque;
+    }
+
+    fn lost(&self) -> bool {
+        self.handed_over || self.failures >= limits::FAILURES_MAX
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn skippable(&self, direction: Direction) -> u64 {
+        let reading = match direction {
+            Direction::ToServer => self.requests,
+            Direction::ToClient => self.responses,
+        };
+        match reading {
+            Reading::Body(body) => body.skippable(),
+            Reading::Opaque => u64::MAX,
+            Reading::Head | Reading::Verdict | Reading::Seek => 0,
+        }
+    }
+}
+
+/// 101 ends the exchange, the other 1xx announce that the answer is still to come.
+fn is_final(status: u16) -> bool {
+    status >= 200 || status == 101
+}
+
+fn empty_lines(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
+}

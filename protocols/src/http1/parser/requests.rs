@@ -1,0 +1,285 @@
+//! The request direction: takes requests into the queue, or leaves them out where they could be paired wrongly.
+
+use super::{Http1Parser, Method, Pending, Reading, Stage, Step, empty_lines};
+use crate::{
+    exchange::Exchange,
+    http,
+    http1::{
+        NAME,
+        body::{Body, Chunk, GapStep, Step as BodyStep},
+        head::{self, Framing, Head, RequestHead},
+    },
+    limits,
+    protocol::{BootNanos, Direction, Gap, Segment, Sniff},
+};
+
+impl Http1Parser {
+    pub(super) fn on_request_bytes(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
+        match self.requests {
+            Reading::Opaque => segment.bytes.len(),
+            Reading::Verdict => 0,
+            Reading::Body(body) => self.read_request_body(body, segment, out),
+            Reading::Seek => match self.sniff_request(segment.bytes) {
+                Sniff::NeedMore => 0,
+                Sniff::Match(Direction::ToServer) => self.read_request_head(segment, out),
+                _ => self.skip_requests(segment),
+            },
+            Reading::Head => match empty_lines(segment.bytes) {
+                // > a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty
+                // > line (CRLF) received prior to the request-line (RFC 9112, section 2.2)
+                0 if self.queue.len() >= limits::IN_FLIGHT_MAX => 0,
+                0 => self.read_request_head(segment, out),
+                empty => empty,
+            },
+        }
+    }
+
+    /// The first bytes after a response are the start of a call; others may be the rest of one.
+    pub(super) fn sniff_request(&self, bytes: &[u8]) -> Sniff {
+        if self.requests_unclear.is_some() && self.responses_latest > self.requests_unclear {
+            head::sniff(bytes)
+        } else {
+            head::sniff_torn(bytes)
+        }
+    }
+
+    pub(super) fn read_request_head(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
+        let seeking = self.requests == Reading::Seek;
+        match head::request(segment.bytes) {
+            // > A client MUST send a Host header field [...] in all HTTP/1.1 request messages (RFC 9112, section 3.2)
+            // Out of frame that is one more proof that this is a head and not the text of one in a body.
+            Head::Whole(head, _)
+                if seeking && head.request.version == Some("1.1") && head.request.fields.host.is_none() =>
+            {
+                self.skip_requests(segment)
+            }
+            Head::Whole(head, length) => {
+                self.cut_request = None;
+                self.accept_request(&head, length, segment, out);
+                length
+            }
+            Head::Partial(cut) => {
+                let plausible = cut.filter(|head| !seeking || head.request.version.is_some());
+                self.cut_request = plausible.map(|head| {
+                    let mut pending = self.pending(&head, segment);
+                    pending.exchange.request_bytes = segment.bytes.len() as u64;
+                    pending.request_open = true;
+                    Box::new(pending)
+                });
+                0
+            }
+            Head::Invalid if seeking => self.skip_requests(segment),
+            Head::Invalid => {
+                self.fail();
+                self.lose_requests(segment.first_at);
+                segment.bytes.len()
+            }
+        }
+    }
+
+    pub(super) fn accept_request(
+        &mut self,
+        head: &RequestHead<'_>,
+        length: usize,
+        segment: &Segment<'_>,
+        out: &mut Vec<Exchange>,
+    ) {
+        self.end_open_response(segment.first_at, out);
+        let accepted = self.step != Step::Lost || self.opens_turn(segment.first_at);
+        if accepted {
+            if self.step == Step::Lost {
+                self.step = Step::Assumed;
+                self.requests_unclear = None;
+            }
+            let mut pending = self.pending(head, segment);
+            pending.exchange.request_bytes = length as u64;
+            if self.queue.capacity() == 0 {
+                self.queue.reserve_exact(1);
+            }
+            self.queue.push_back(pending);
+        } else {
+            self.dropped += 1;
+            self.requests_unclear = Some(segment.first_at);
+        }
+        self.owns_body = accepted;
+        self.requests = match head.framing {
+            Framing::Length(0) => {
+                self.requests = if head.upgrade && accepted { Reading::Verdict } else { Reading::Head };
+                return self.request_is_read(out);
+            }
+            Framing::Length(length) => Reading::Body(Body::Fixed(length)),
+            Framing::Chunked => Reading::Body(Body::Chunked(Chunk::Size)),
+            Framing::UntilClose | Framing::Unknown => {
+                self.open_request(out);
+                return self.lose_requests(segment.first_at);
+            }
+        };
+    }
+
+    pub(super) fn pending(&self, head: &RequestHead<'_>, segment: &Segment<'_>) -> Pending {
+        let mut exchange = http::begin(NAME, self.context, &head.request, segment.first_at);
+        exchange.request_end = segment.last_at;
+        Pending {
+            exchange,
+            method: match head.request.method {
+                b"HEAD" => Method::Head,
+                b"CONNECT" => Method::Connect,
+                _ => Method::Other,
+            },
+            stage: Stage::Waiting,
+            request_read: false,
+            request_open: false,
+        }
+    }
+
+    pub(super) fn read_request_body(
+        &mut self,
+        mut body: Body,
+        segment: &Segment<'_>,
+        out: &mut Vec<Exchange>,
+    ) -> usize {
+        let step = body.read(segment.bytes);
+        self.requests = Reading::Body(body);
+        match step {
+            BodyStep::NeedMore => 0,
+            BodyStep::More(taken) => {
+                self.count_request(taken as u64, segment.first_at, segment.last_at);
+                taken
+            }
+            BodyStep::Done(taken) => {
+                self.count_request(taken as u64, segment.first_at, segment.last_at);
+                self.requests = Reading::Head;
+                self.request_is_read(out);
+                taken
+            }
+            BodyStep::Broken => {
+                self.fail();
+                self.open_request(out);
+                self.lose_requests(segment.first_at);
+                segment.bytes.len()
+            }
+        }
+    }
+
+    pub(super) fn on_request_gap(&mut self, gap: &Gap, out: &mut Vec<Exchange>) {
+        let cut = self.cut_request.take();
+        match self.requests {
+            Reading::Opaque => return,
+            Reading::Body(mut body) => {
+                let step = body.skip(gap.missing);
+                self.requests = Reading::Body(body);
+                let (known, ended) = match step {
+                    GapStep::Inside => return self.count_request(gap.missing, gap.first_at, gap.last_at),
+                    GapStep::Done => {
+                        self.count_request(gap.missing, gap.first_at, gap.last_at);
+                        self.requests = Reading::Head;
+                        return self.request_is_read(out);
+                    }
+                    GapStep::Ended(known) => (known, true),
+                    GapStep::Unknown(known) => (known, false),
+                };
+                self.count_request(known, gap.first_at, gap.last_at);
+                if ended {
+                    self.request_is_read(out);
+                } else {
+                    self.open_request(out);
+                }
+            }
+            Reading::Head | Reading::Seek => {
+                if let Some(cut) = cut {
+                    self.accept_cut_request(*cut, out);
+                }
+                self.count_open_request(gap.missing, gap.first_at, gap.last_at);
+            }
+            Reading::Verdict => {}
+        }
+        self.lose_requests(gap.last_at);
+    }
+
+    /// A request whose head a gap cut: its response may still tell the rest.
+    pub(super) fn accept_cut_request(&mut self, cut: Pending, out: &mut Vec<Exchange>) {
+        self.end_open_response(cut.exchange.start, out);
+        if self.step != Step::Lost || self.opens_turn(cut.exchange.start) {
+            self.queue.push_back(cut);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Bytes that begin no request, out of frame.
+    pub(super) fn skip_requests(&mut self, segment: &Segment<'_>) -> usize {
+        self.count_open_request(segment.bytes.len() as u64, segment.first_at, segment.last_at);
+        if head::holds_later_request(segment.bytes) {
+            self.pipelined = true;
+        }
+        // The first bytes after a response should begin a request. Who never does so does not speak HTTP.
+        let new_turn = self.requests_unclear.is_some_and(|unclear| self.responses_latest > Some(unclear));
+        if new_turn && self.queue.is_empty() {
+            self.fail();
+        }
+        self.cut_request = None;
+        self.requests_unclear = self.requests_unclear.max(Some(segment.first_at));
+        segment.bytes.len()
+    }
+
+    /// The request direction is out of frame since `at`: unseen requests may wait.
+    pub(super) fn lose_requests(&mut self, at: BootNanos) {
+        self.requests = Reading::Seek;
+        self.owns_body = false;
+        self.cut_request = None;
+        self.step = Step::Lost;
+        self.requests_unclear = self.requests_unclear.max(Some(at));
+    }
+
+    /// See the module.
+    pub(super) fn opens_turn(&self, first_at: BootNanos) -> bool {
+        let understood = match self.requests_unclear {
+            None => true,
+            unclear => self.responses_latest > unclear,
+        };
+        !self.pipelined && self.queue.is_empty() && understood && self.responses_latest <= Some(first_at)
+    }
+
+    /// The request that is being read, if it is going to be an exchange.
+    pub(super) fn owner(&mut self) -> Option<&mut Pending> {
+        if self.owns_body { self.queue.back_mut() } else { None }
+    }
+
+    pub(super) fn count_request(&mut self, bytes: u64, first_at: BootNanos, last_at: BootNanos) {
+        if let Some(pending) = self.owner() {
+            pending.exchange.request_bytes = pending.exchange.request_bytes.saturating_add(bytes);
+            pending.exchange.request_end = last_at;
+        } else {
+            self.requests_unclear = self.requests_unclear.max(Some(first_at));
+        }
+    }
+
+    pub(super) fn count_open_request(&mut self, bytes: u64, first_at: BootNanos, last_at: BootNanos) {
+        if let Some(pending) = self.queue.back_mut()
+            && pending.request_open
+            && pending.stage == Stage::Waiting
+            && first_at >= pending.exchange.request_end
+        {
+            pending.exchange.request_bytes = pending.exchange.request_bytes.saturating_add(bytes);
+            pending.exchange.request_end = last_at;
+        }
+    }
+
+    /// The request that is being read lasts until its response begins.
+    pub(super) fn open_request(&mut self, out: &mut Vec<Exchange>) {
+        let Some(pending) = self.owner() else { return };
+        pending.request_open = true;
+        if pending.stage == Stage::Answered {
+            self.emit(out);
+        }
+    }
+
+    /// The last byte of the request that is being read was read.
+    pub(super) fn request_is_read(&mut self, out: &mut Vec<Exchange>) {
+        let Some(pending) = self.owner() else { return };
+        pending.request_read = true;
+        if pending.stage == Stage::Answered {
+            self.emit(out);
+        }
+    }
+}

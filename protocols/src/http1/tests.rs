@@ -1,0 +1,421 @@
+//! Situations of HTTP/1 that recorded traffic does not show, and message boundaries by the llhttp corpus.
+
+use super::{Http1, parser::Http1Parser};
+use crate::{
+    exchange::{Exchange, Outcome},
+    limits,
+    protocol::{BootNanos, Direction, OpenContext, Protocol, Role, Segment},
+    semconv::key,
+    testing::{Driver, Fixture, check_splits, render, run, run_copying},
+};
+
+use Direction::{ToClient, ToServer};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn get(id: usize) -> Vec<u8> {
+    format!("GET /{id} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()
+}
+
+fn answer(id: usize) -> Vec<u8> {
+    format!("HTTP/1.1 {id} x\r\nContent-Length: 2\r\n\r\nok").into_bytes()
+}
+
+fn driver(from_start: bool) -> Driver {
+    Driver::new(&Http1, OpenContext { role: Role::Server, from_start, tls: false })
+}
+
+fn exchanges(calls: &[(Direction, &[u8])]) -> Vec<Exchange> {
+    let fixture = Fixture::of("inline", Role::Server, calls);
+    check_splits(&Http1, &fixture);
+    run(&Http1, &fixture)
+}
+
+/// `/path status` of each; a missing part is `-`.
+fn pairs(exchanges: &[Exchange]) -> String {
+    let pair = |exchange: &Exchange| {
+        let status = match exchange.attributes.get(key::HTTP_RESPONSE_STATUS_CODE) {
+            Some(crate::exchange::Value::Int(status)) => status.to_string(),
+            _ => "-".to_owned(),
+        };
+        let path = exchange.attributes.get(key::URL_PATH).and_then(|path| path.as_str()).unwrap_or("-");
+        let error = match &exchange.outcome {
+            Outcome::Error(kind) if *kind != status => format!(" {kind}"),
+            _ => String::new(),
+        };
+        format!("{path} {status}{error}")
+    };
+    exchanges.iter().map(pair).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn a_tunnel_is_not_looked_into() {
+    let text = include_str!("fixtures/tunnel/connect_node.txt");
+    let fixture = Fixture::parse("connect_node", text);
+    check_splits(&Http1, &fixture);
+    let found = run(&Http1, &fixture);
+    assert_eq!(pairs(&found), "- 200");
+    assert_eq!(found[0].operation, "CONNECT");
+    assert_eq!(found[0].attributes.get(key::URL_FULL), None);
+}
+
+#[test]
+fn a_refused_upgrade_goes_on_as_http() {
+    let upgrade = b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let found = exchanges(&[(ToServer, upgrade), (ToClient, OK), (ToServer, &get(2)), (ToClient, OK)]);
+    assert_eq!(pairs(&found), "/1 200, /2 200");
+}
+
+#[test]
+fn an_accepted_h2c_upgrade_returns_to_detection() {
+    let mut driver = driver(true);
+    let upgrade = b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    driver.feed(ToServer, BootNanos(1), BootNanos(1), upgrade);
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    driver.feed(ToClient, BootNanos(2), BootNanos(2), switch);
+    assert_eq!(pairs(&driver.exchanges), "/1 101");
+    assert!(driver.parser().lost());
+}
+
+#[test]
+fn a_response_seen_before_its_request_is_held() {
+    let mut driver = driver(true);
+    driver.feed(ToClient, BootNanos(20), BootNanos(21), OK);
+    assert_eq!(driver.exchanges.len(), 0);
+    driver.feed(ToServer, BootNanos(10), BootNanos(10), &get(1));
+    assert_eq!(pairs(&driver.exchanges), "/1 200");
+    assert_eq!(driver.exchanges[0].response_start, Some(BootNanos(20)));
+}
+
+#[test]
+fn a_response_that_nobody_asked_for_is_dropped() {
+    let mut driver = driver(true);
+    driver.feed(ToClient, BootNanos(5), BootNanos(5), b"HTTP/1.1 408 x\r\nContent-Length: 2\r\n\r\nok");
+    driver.feed(ToServer, BootNanos(10), BootNanos(10), &get(1));
+    driver.feed(ToClient, BootNanos(20), BootNanos(20), OK);
+    assert_eq!(pairs(&driver.exchanges), "/1 200");
+}
+
+#[test]
+fn a_held_response_is_bounded() {
+    let mut driver = driver(true);
+    let big = [b"HTTP/1.1 200 x\r\nContent-Length: 200000\r\n\r\n".as_slice(), &[b'x'; 70_000]].concat();
+    driver.feed(ToClient, BootNanos(5), BootNanos(5), &big);
+    driver.feed(ToServer, BootNanos(1), BootNanos(1), &get(1));
+    driver.feed(ToServer, BootNanos(10), BootNanos(10), &get(2));
+    driver.feed(ToClient, BootNanos(20), BootNanos(20), OK);
+    assert!(!pairs(&driver.exchanges).contains("/1"), "its response was given up");
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let requests: Vec<u8> = (0..200).flat_map(get).collect();
+    let responses: Vec<u8> = (0..200).flat_map(|id| answer(400 + id)).collect();
+    let mut driver = driver(true);
+    driver.feed(ToServer, BootNanos(1), BootNanos(1), &requests);
+    driver.feed(ToClient, BootNanos(2), BootNanos(2), &responses);
+    let expected: Vec<_> = (0..200).map(|id| format!("/{id} {}", 400 + id)).collect();
+    assert_eq!(
+        pairs(&driver.exchanges).replace(" -", ""),
+        expected.join(", "),
+        "also above the cap of in-flight ones"
+    );
+}
+
+#[test]
+fn after_a_gap_a_pipelining_connection_pairs_nothing_more() {
+    let mut driver = driver(true);
+    let mut time = 0;
+    let mut at = || {
+        time += 10;
+        BootNanos(time)
+    };
+    for id in [1, 2] {
+        let now = at();
+        driver.feed(ToServer, now, now, &get(id));
+    }
+    for status in [201, 202] {
+        let now = at();
+        driver.feed(ToClient, now, now, &answer(status));
+    }
+    let now = at();
+    driver.gap(ToServer, now, now, get(3).len() as u64);
+    for (id, status) in [(4, 203), (5, 206), (6, 207)] {
+        let now = at();
+        driver.feed(ToServer, now, now, &get(id));
+        let now = at();
+        driver.feed(ToClient, now, now, &answer(status));
+    }
+    driver.close(at());
+    assert_eq!(pairs(&driver.exchanges), "/1 201, /2 202");
+    assert!(driver.parser().dropped() >= 3, "and says so");
+}
+
+#[test]
+fn a_request_behind_unknown_bytes_waits_for_a_turn() {
+    let mut driver = driver(true);
+    driver.gap(ToServer, BootNanos(10), BootNanos(10), 100);
+    driver.feed(ToServer, BootNanos(20), BootNanos(20), &get(2));
+    driver.feed(ToClient, BootNanos(30), BootNanos(30), &answer(201));
+    driver.feed(ToClient, BootNanos(40), BootNanos(40), &answer(202));
+    driver.feed(ToServer, BootNanos(50), BootNanos(50), &get(3));
+    driver.feed(ToClient, BootNanos(60), BootNanos(60), &answer(203));
+    assert_eq!(pairs(&driver.exchanges), "/3 203");
+}
+
+#[test]
+fn heads_longer_than_what_is_copied_still_pair() {
+    for name in ["curl_nginx", "node_node"] {
+        let path = format!("{}/src/http1/fixtures/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        let fixture = Fixture::parse(name, &std::fs::read_to_string(path).expect("a fixture"));
+        let whole = pairs(&run(&Http1, &fixture));
+        for limit in [64, 100, 150, 200, 1000] {
+            let found = run_copying(&Http1, &fixture, limit);
+            assert_eq!(pairs(&found), whole, "{name}: {limit} bytes of each call");
+        }
+    }
+}
+
+#[test]
+fn bodies_are_skipped_and_counted() {
+    let mut driver = driver(true);
+    let request = b"PUT /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
+    driver.feed(ToServer, BootNanos(1), BootNanos(1), request);
+    assert_eq!(driver.parser().skippable(ToServer), 1000);
+    driver.gap(ToServer, BootNanos(2), BootNanos(3), 1000);
+    assert_eq!(driver.parser().skippable(ToServer), 0);
+    let response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n";
+    driver.feed(ToClient, BootNanos(4), BootNanos(4), response);
+    assert_eq!(driver.parser().skippable(ToClient), 0x1000);
+    driver.gap(ToClient, BootNanos(5), BootNanos(6), 0x1000);
+    driver.feed(ToClient, BootNanos(7), BootNanos(7), b"\r\n0\r\n\r\n");
+    let found = &driver.exchanges[0];
+    assert_eq!(pairs(&driver.exchanges), "/1 200");
+    assert_eq!(found.request_bytes, request.len() as u64 + 1000);
+    assert_eq!(found.response_bytes, response.len() as u64 + 0x1000 + 7);
+    assert_eq!(
+        (found.request_end, found.response_start, found.end),
+        (BootNanos(3), Some(BootNanos(4)), BootNanos(7))
+    );
+}
+
+#[test]
+fn lengths_that_contradict_each_other_last_until_the_next_turn() {
+    let conflict = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 2\r\n\r\nhello";
+    let same = b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello";
+    let both = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    for response in [conflict.as_slice(), same, both] {
+        let found =
+            exchanges(&[(ToServer, &get(1)), (ToClient, response), (ToServer, &get(2)), (ToClient, OK)]);
+        assert_eq!(pairs(&found), "/1 200, /2 200");
+        assert_eq!(found[0].response_bytes, response.len() as u64);
+    }
+}
+
+#[test]
+fn odd_heads_are_read_leniently() {
+    let odd = b"\r\n\nGET /1?q=\xff HTTP/1.1\nHost : a.example\nX-Fold: a\n b: c\nUser-Agent: \xe9\n\n";
+    let many = ["X: y\r\n"; 200].concat();
+    let many = format!("GET /2 HTTP/1.0\r\n{many}Host: b.example\r\n\r\n");
+    let found = exchanges(&[
+        (ToServer, odd),
+        (ToClient, OK),
+        (ToServer, many.as_bytes()),
+        (ToClient, b"HTTP/1.1 200\r\n\r\n"),
+    ]);
+    let text = render(&found);
+    for part in ["a.example", "b.example", "q=%FF", "\u{fffd}", "\"1.0\""] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn a_head_over_the_cap_is_given_up_and_the_next_turn_found() {
+    let long = format!("GET /1 HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(limits::HEAD_BYTES_MAX));
+    let mut driver = driver(true);
+    driver.feed(ToServer, BootNanos(1), BootNanos(1), long.as_bytes());
+    driver.feed(ToClient, BootNanos(2), BootNanos(2), OK);
+    driver.feed(ToServer, BootNanos(3), BootNanos(3), &get(2));
+    driver.feed(ToClient, BootNanos(4), BootNanos(4), OK);
+    assert_eq!(pairs(&driver.exchanges), "/2 200");
+}
+
+#[test]
+fn what_is_not_http_any_more_goes_back_to_detection() {
+    let mut driver = driver(true);
+    for turn in 0..20 {
+        let (asked, answered) = (BootNanos(10 * turn), BootNanos(10 * turn + 5));
+        driver.feed(ToServer, asked, asked, b"\x00\x01\x02 something else");
+        driver.feed(ToClient, answered, answered, b"\x03\x04 its answer");
+    }
+    assert!(driver.parser().lost());
+}
+
+#[test]
+fn an_idle_parser_is_small() {
+    assert!(size_of::<Http1Parser>() <= 512, "{} bytes", size_of::<Http1Parser>());
+}
+
+/// Where the boundaries differ from llhttp's, and why.
+const LLHTTP_DEVIATIONS: &[(&str, &str)] = &[
+    (
+        "request/content-length: Content-Length reset when no body is received",
+        "its caller says that there is no body",
+    ),
+    (
+        "request/content-length: Missing CRLF-CRLF before body (lenient)",
+        "a lone CR ends no line here, not even leniently",
+    ),
+    ("request/invalid: Headers separated by dummy characters (lenient)", "the same"),
+    ("request/invalid: Only LFs present (lenient)", "a chunk's size line must end in CRLF"),
+    ("request/lenient-version: Invalid HTTP version (lenient)", "a version other than 1.0 and 1.1"),
+    ("request/method: SOURCE request with ICE", "another protocol"),
+    ("request/method: OPTIONS request with RTSP", "another protocol"),
+    ("request/method: ANNOUNCE request with RTSP", "another protocol"),
+    ("request/sample: No HTTP version", "HTTP/0.9 is not read: any line of two words would be it"),
+    ("request/transfer-encoding: Chunk header not terminated by CRLF (lenient)", "a lone CR ends no line"),
+];
+
+/// Compares the lengths of the messages that llhttp completes with ours: requests from their failing at the end of the
+/// connection, responses from being paired with as many requests.
+#[test]
+fn message_boundaries_agree_with_llhttp() {
+    let corpus = format!("{}/../../shared/corpora/llhttp", env!("CARGO_MANIFEST_DIR"));
+    let corpus = std::env::var("SPANTAP_CORPORA").map_or(corpus, |folder| format!("{folder}/llhttp"));
+    if !std::path::Path::new(&corpus).is_dir() {
+        println!("skipped: corpus llhttp absent");
+        return;
+    }
+    let (mut compared, mut deviations) = (0, Vec::new());
+    for kind in ["request", "response"] {
+        let mut files: Vec<_> = std::fs::read_dir(format!("{corpus}/{kind}"))
+            .expect("a folder")
+            .map(|entry| entry.expect("entry").path())
+            .collect();
+        files.sort();
+        for file in files {
+            let text = std::fs::read_to_string(&file).expect("text");
+            let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
+            for case in llhttp_cases(&text) {
+                let found = llhttp_found(kind, &case);
+                compared += case.lengths.len();
+                if !found.starts_with(&case.lengths) {
+                    deviations.push((
+                        format!("{kind}/{name}: {}", case.title),
+                        format!("{:?} not {:?}", found, case.lengths),
+                    ));
+                }
+            }
+        }
+    }
+    println!("{compared} messages of llhttp compared, {} deviations", deviations.len());
+    let names: Vec<&str> = deviations.iter().map(|(name, _)| name.as_str()).collect();
+    let known: Vec<&str> = LLHTTP_DEVIATIONS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, known, "{deviations:#?}");
+}
+
+struct LlhttpCase {
+    title: String,
+    input: Vec<u8>,
+    /// Of each complete message, interim responses left out.
+    lengths: Vec<u64>,
+    head_only: bool,
+}
+
+fn llhttp_cases(text: &str) -> Vec<LlhttpCase> {
+    let mut cases = Vec::new();
+    let mut title = "";
+    for section in text.split("\n#") {
+        title = section.lines().next().map_or(title, |line| line.trim_matches(['#', ' ']));
+        let block = |start: &str| {
+            section.split_once(start).and_then(|(_, rest)| rest.split_once("\n```")).map(|(block, _)| block)
+        };
+        let (Some(input), Some(log)) = (block("```http\n"), block("```log\n")) else { continue };
+        cases.push(LlhttpCase {
+            title: title.to_owned(),
+            input: llhttp_input(input),
+            lengths: llhttp_lengths(log),
+            head_only: section.contains("skipBody"),
+        });
+    }
+    cases
+}
+
+/// Line ends of the block are CRLF, escaped ones are none; then the escapes.
+fn llhttp_input(block: &str) -> Vec<u8> {
+    let text = block.replace("\\\n", "").replace('\n', "\r\n");
+    let text = text.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t").replace("\\f", "\x0c");
+    let mut parts = text.split("\\x");
+    let mut input = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at(2);
+        // As the corpus's own runner does: a character, written as UTF-8.
+        input.push(char::from(u8::from_str_radix(digits, 16).expect("hex")));
+        input.push_str(rest);
+    }
+    input.into_bytes()
+}
+
+fn llhttp_lengths(log: &str) -> Vec<u64> {
+    let (mut lengths, mut begin, mut interim) = (Vec::new(), 0, false);
+    for line in log.lines() {
+        let Some((offset, event)) = line.strip_prefix("off=").and_then(|line| line.split_once(' ')) else {
+            continue;
+        };
+        let Ok(offset) = offset.parse::<u64>() else { continue };
+        match event {
+            "message begin" => (begin, interim) = (offset, false),
+            "message complete" if !interim => lengths.push(offset - begin),
+            _ if event.starts_with("error") => break,
+            _ => interim |= event.starts_with("headers complete status=1") && !event.contains("status=101"),
+        }
+    }
+    lengths
+}
+
+fn llhttp_found(kind: &str, case: &LlhttpCase) -> Vec<u64> {
+    let mut driver = driver(true);
+    if kind == "request" {
+        driver.feed(ToServer, BootNanos(1), BootNanos(1), &case.input);
+    } else {
+        for id in 0..20 {
+            let request = if case.head_only { b"HEAD / HTTP/1.1\r\n\r\n".to_vec() } else { get(id) };
+            driver.feed(ToServer, BootNanos(1), BootNanos(1), &request);
+        }
+        driver.feed(ToClient, BootNanos(2), BootNanos(2), &case.input);
+    }
+    driver.close(BootNanos(3));
+    let length = |exchange: &Exchange| {
+        if kind == "request" { exchange.request_bytes } else { exchange.response_bytes }
+    };
+    driver.exchanges.iter().map(length).filter(|length| *length > 0).collect()
+}
+
+/// Prints what an exchange costs: `cargo test --release -p spantap-protocols -- --ignored --nocapture cost`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn cost_of_an_exchange() {
+    let request = b"GET /api/items/4711?page=2 HTTP/1.1\r\nHost: shop.example:8080\r\nUser-Agent: curl/8\r\n\
+        Accept: */*\r\nAccept-Encoding: gzip\r\nX-Request-Id: 0123456789abcdef\r\n\
+        traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n";
+    let response =
+        b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\
+        Connection: keep-alive\r\n\r\n";
+    let mut parser = Http1.open(OpenContext { role: Role::Server, from_start: true, tls: false });
+    let mut out = Vec::new();
+    let rounds = 1_000_000;
+    let begin = std::time::Instant::now();
+    for round in 0..rounds {
+        let at = BootNanos(round);
+        for (direction, bytes) in
+            [(ToServer, &request[..]), (ToClient, &response[..]), (ToClient, &[b'x'; 100])]
+        {
+            parser.on_segment(Segment { direction, first_at: at, last_at: at, bytes }, &mut out);
+        }
+        assert_eq!(out.len(), 1);
+        out.clear();
+    }
+    let each = begin.elapsed().as_nanos() / u128::from(rounds);
+    println!("{each} ns an exchange of 6 request and 4 response fields");
+    println!("{} bytes of parser, {} bytes of exchange", size_of::<Http1Parser>(), size_of::<Exchange>());
+}

@@ -1,0 +1,49 @@
+//! Every cap of the parsers, and what happens at it. A length on the wire is a claim; these numbers are what is believed.
+
+/// The head of an HTTP/1 message, start line included. A longer one is given up and the direction seeks the next head.
+///
+/// Rationale: nginx allows 4 x 8 KiB, Node.js 16 KiB, Apache 8 KiB a line; it must stay below [`RETAINED_BYTES_MAX`].
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Header fields of one head read by the fast path. A head with more is read line by line, nothing is lost.
+pub const HEADER_FIELDS_MAX: usize = 64;
+
+/// The line that announces a chunk, extensions included. A longer one ends the understanding of that body.
+pub const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
+
+/// The trailer section of a chunked body. A longer one ends the understanding of that body.
+pub const TRAILER_BYTES_MAX: usize = 32 * 1024;
+
+/// Requests of one HTTP/1 connection that wait for their response. At the cap the next request is held back until a
+/// response has made room; if none comes, the caller's own budget turns it into a gap.
+pub const IN_FLIGHT_MAX: usize = 64;
+
+/// Failures in a row, without an exchange between them, after which a parser says that it is lost.
+pub const FAILURES_MAX: u8 = 4;
+
+/// Bytes of one direction that the caller keeps for a parser that does not consume them; then it reports a gap.
+pub const RETAINED_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a request target after which a line with a known method is taken for HTTP without its version seen.
+pub const SNIFF_TARGET_BYTES: usize = 1024;
+
+/// A method token, in detection and in `http.request.method_original` (cut there).
+pub const METHOD_BYTES_MAX: usize = 24;
+
+/// `url.path`; cut.
+pub const PATH_BYTES_MAX: usize = 1024;
+
+/// `url.query`; redacted, then cut.
+pub const QUERY_BYTES_MAX: usize = 1024;
+
+/// `url.full`; redacted, then cut.
+pub const URL_BYTES_MAX: usize = 2048;
+
+/// Host names and addresses; a longer one is left out (RFC 1035 allows 253 characters).
+pub const HOST_BYTES_MAX: usize = 255;
+
+/// `user_agent.original`; cut.
+pub const USER_AGENT_BYTES_MAX: usize = 256;
+
+/// `tracestate`; list members beyond it are left out whole (W3C asks for at least 512).
+pub const TRACE_STATE_BYTES_MAX: usize = 512;

@@ -1,0 +1,170 @@
+//! What must not leave the node: secrets in URLs, by the defaults of the semantic conventions. Also turns wire bytes
+//! into bounded text, because that is the moment at which a value is cut and a secret could be cut in half.
+//!
+//! Spec: <https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/registry/attributes/url.md>
+
+use compact_str::CompactString;
+
+/// What stands in the place of a secret.
+pub const REDACTED: &str = "REDACTED";
+
+/// Query keys whose values are replaced. Case-sensitive; the key itself is kept.
+pub const SENSITIVE_QUERY_KEYS: &[&[u8]] = &[
+    b"AWSAccessKeyId",
+    b"Signature",
+    b"X-Amz-Credential",
+    b"X-Amz-Security-Token",
+    b"X-Amz-Signature",
+    b"X-Goog-Signature",
+    b"sig",
+];
+
+/// Text that never grows above `max` bytes and is cut between characters, never inside an escape.
+#[derive(Debug)]
+pub struct BoundedText {
+    text: CompactString,
+    max: usize,
+    full: bool,
+}
+
+impl BoundedText {
+    /// Empty, for at most `max` bytes.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { text: CompactString::default(), max, full: false }
+    }
+
+    /// Adds text as it is.
+    pub fn push_str(&mut self, text: &str) {
+        if self.full {
+            return;
+        }
+        let room = self.max - self.text.len();
+        if text.len() <= room {
+            self.text.push_str(text);
+        } else {
+            self.full = true;
+            self.text.push_str(text.get(..floor_char_boundary(text, room)).unwrap_or_default());
+        }
+    }
+
+    /// Adds bytes of a URL: what is not UTF-8 is percent-encoded, so that no byte disappears.
+    pub fn push_url(&mut self, bytes: &[u8]) {
+        for chunk in bytes.utf8_chunks() {
+            self.push_str(chunk.valid());
+            for byte in chunk.invalid() {
+                self.push_escape(*byte);
+            }
+        }
+    }
+
+    /// Adds bytes of a header value: what is not UTF-8 becomes U+FFFD.
+    pub fn push_lossy(&mut self, bytes: &[u8]) {
+        for chunk in bytes.utf8_chunks() {
+            self.push_str(chunk.valid());
+            if !chunk.invalid().is_empty() {
+                self.push_str("\u{fffd}");
+            }
+        }
+    }
+
+    /// Adds a query without its leading `?`, the values of [`SENSITIVE_QUERY_KEYS`] replaced.
+    pub fn push_query(&mut self, query: &[u8]) {
+        for (index, parameter) in query.split(|byte| *byte == b'&').enumerate() {
+            if self.full {
+                return;
+            }
+            if index > 0 {
+                self.push_str("&");
+            }
+            let key_length = memchr::memchr(b'=', parameter);
+            match key_length.and_then(|length| parameter.get(..length)) {
+                Some(key) if SENSITIVE_QUERY_KEYS.contains(&key) => {
+                    self.push_url(key);
+                    self.push_str("=");
+                    self.push_str(REDACTED);
+                }
+                _ => self.push_url(parameter),
+            }
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn finish(self) -> CompactString {
+        self.text
+    }
+
+    fn push_escape(&mut self, byte: u8) {
+        const HEX: [char; 16] =
+            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+        if self.full || self.text.len() + 3 > self.max {
+            self.full = true;
+            return;
+        }
+        self.text.push('%');
+        self.text.push(HEX[usize::from(byte >> 4)]);
+        self.text.push(HEX[usize::from(byte & 15)]);
+    }
+}
+
+/// A query without its leading `?`, redacted and at most `max` bytes long.
+#[must_use]
+pub fn query(query: &[u8], max: usize) -> CompactString {
+    let mut text = BoundedText::new(max);
+    text.push_query(query);
+    text.finish()
+}
+
+/// Splits `user:password@` off an authority; true if there was any.
+#[must_use]
+pub fn strip_credentials(authority: &[u8]) -> (bool, &[u8]) {
+    match memchr::memrchr(b'@', authority) {
+        Some(at) => (true, authority.get(at + 1..).unwrap_or_default()),
+        None => (false, authority),
+    }
+}
+
+fn floor_char_boundary(text: &str, at: usize) -> usize {
+    (0..=at).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_values_are_replaced_and_keys_kept() {
+        assert_eq!(query(b"color=blue&sig=abc", 100), "color=blue&sig=REDACTED");
+        assert_eq!(
+            query(b"X-Amz-Signature=1&X-Amz-Date=2&sig", 100),
+            "X-Amz-Signature=REDACTED&X-Amz-Date=2&sig"
+        );
+        assert_eq!(
+            query(b"SIG=1&signature=2&sig=a=b", 100),
+            "SIG=1&signature=2&sig=REDACTED",
+            "case-sensitive"
+        );
+        assert_eq!(query(b"&&a", 100), "&&a");
+    }
+
+    #[test]
+    fn a_cut_never_shows_a_part_of_a_secret() {
+        for max in 0..60 {
+            let text = query(b"a=1&sig=0123456789&b=2", max);
+            assert!(text.len() <= max && !text.contains("0123"), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_escaped_and_cut_between_characters() {
+        let url = |bytes: &[u8], max| {
+            let mut text = BoundedText::new(max);
+            text.push_url(bytes);
+            text.finish()
+        };
+        assert_eq!(url(b"/\xff\xc3\xa9/\xe9", 100), "/%FF\u{e9}/%E9");
+        assert_eq!(url(b"/\xff/abc", 3), "/", "no half escape, nothing after it");
+        assert_eq!(url("/\u{e9}\u{e9}".as_bytes(), 4), "/\u{e9}");
+    }
+}
