@@ -192,7 +192,8 @@ impl Stream {
 
     /// Sees whether the parser is lost, and since when a gap waits.
     fn after_parsing(&mut self, now: BootNanos, shared: &mut Shared) {
-        let State::Parsing(driver) = &self.state else { return };
+        let State::Parsing(driver) = &mut self.state else { return };
+        driver.count_dropped(shared);
         if driver.is_lost() {
             // What made it lose its way would do so again: detection begins with the next segment.
             self.drop_queues(shared);
