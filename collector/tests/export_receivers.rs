@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use spantap::export::{
     Exporter,
     otlp::{
-        OtlpSettings, env,
+        OtlpSettings,
         settings::{Compression, Protocol, Signal},
     },
 };
@@ -140,24 +140,4 @@ async fn many_spans_are_cut_into_requests_that_fit() {
     assert_eq!(stats[0].exported(), 20_000, "{}", stats[0]);
     assert!(stats[0].requests() > 3, "{}", stats[0]);
     server.with_collector(|collector| assert_eq!(collector.span_count(), 20_000)).await;
-}
-
-/// For a receiver of one's own: `OTEL_EXPORTER_OTLP_ENDPOINT=... cargo test --test export_receivers -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a receiver, named by the standard environment variables"]
-async fn a_receiver_named_by_the_environment() {
-    tracing_subscriber::fmt().init();
-    let found = env::from_env(|name| std::env::var(name).ok());
-    found.warnings.iter().for_each(|warning| println!("{warning}"));
-    let (mut exporter, stats) = start(&found.otlp);
-    let mut pipeline = Pipeline::new();
-    for at in 0..1000 {
-        let service = service(at % SERVICES, &format!("service-{}", at % SERVICES));
-        let status = if at % 11 == 0 { 500 } else { 200 };
-        exporter.on_record(&pipeline.record(&service, &format!("/users/{at}"), status));
-    }
-    exporter.on_metrics(&pipeline.snapshot());
-    shutdown(exporter, Duration::from_secs(10)).await;
-    stats.iter().for_each(|stats| println!("{stats}"));
-    assert!(stats.iter().all(|stats| stats.exported() == stats.received()));
 }

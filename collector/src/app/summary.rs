@@ -66,7 +66,6 @@ impl Summary {
     }
 
     /// A kernel-side or later loss by its words; for tests.
-    #[must_use]
     pub fn left_out(&self) -> impl Iterator<Item = (&str, u64)> {
         self.left_out.iter().map(|(name, n)| (name.as_str(), *n))
     }

@@ -21,6 +21,10 @@ use crate::{
     telemetry::{Record, Temporality, UnixNanos, metrics},
 };
 
+/// What a span takes on the wire, about: the standard settings count spans, the exporter counts bytes. With it the
+/// defaults are requests of 2 MiB and a queue of 32 MiB.
+const SPAN_BYTES: usize = 512;
+
 /// A part of the configuration that cannot be put to work.
 #[derive(Debug, thiserror::Error)]
 pub enum WiringError {
@@ -70,6 +74,8 @@ impl Outputs {
                 config::Exporter::Otlp(otlp) => {
                     let mut destination = destination(otlp, Signal::Traces)?;
                     destination.batch.delay = processor.schedule_delay;
+                    destination.batch.bytes_max = processor.max_export_batch_size.saturating_mul(SPAN_BYTES);
+                    destination.queue.bytes_max = processor.max_queue_size.saturating_mul(SPAN_BYTES);
                     let settings = OtlpSettings { traces: Some(destination), metrics: None };
                     let exporter = outputs.otlp(otlp, &settings, Temporality::Cumulative, runtime)?;
                     outputs.spans.push(Box::new(exporter));
@@ -77,6 +83,9 @@ impl Outputs {
             }
         }
         for reader in &config.meter_provider.readers {
+            if reader.histogram != config::HistogramAggregation::ExplicitBuckets {
+                tracing::warn!("exponential histograms are not supported yet; explicit buckets are exported");
+            }
             let temporality = match reader.temporality {
                 config::Temporality::Cumulative => Temporality::Cumulative,
                 config::Temporality::Delta => Temporality::Delta,

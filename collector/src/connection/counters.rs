@@ -36,6 +36,8 @@ counters! {
     process_events,
     /// Exchanges that parsers finished.
     exchanges,
+    /// Messages that parsers saw but could not report.
+    dropped_messages,
     /// Streams in which a protocol was recognised.
     detected_streams,
     /// Streams that returned to detection because their parser was lost.

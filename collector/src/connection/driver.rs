@@ -20,6 +20,8 @@ pub(super) struct Driver {
     pub(super) protocol: &'static dyn Protocol,
     pub(super) role: Role,
     parser: Box<dyn Parser>,
+    /// What the parser has dropped as far as counted.
+    dropped: u64,
 }
 
 /// In-order bytes, and how many follow them that are not here.
@@ -44,7 +46,7 @@ pub(super) struct Shared {
 
 impl Driver {
     pub(super) fn new(protocol: &'static dyn Protocol, role: Role, parser: Box<dyn Parser>) -> Self {
-        Self { protocol, role, parser }
+        Self { protocol, role, parser, dropped: 0 }
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -53,6 +55,14 @@ impl Driver {
 
     pub(super) fn close(&mut self, at: BootNanos, shared: &mut Shared) {
         self.parser.on_close(at, &mut shared.exchanges);
+        self.count_dropped(shared);
+    }
+
+    /// Adds to the counters what the parser has dropped since the last time.
+    pub(super) fn count_dropped(&mut self, shared: &mut Shared) {
+        let dropped = self.parser.dropped();
+        shared.counters.dropped_messages += dropped.saturating_sub(self.dropped);
+        self.dropped = dropped;
     }
 
     /// Takes the next bytes of one direction.

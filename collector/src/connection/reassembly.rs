@@ -1,9 +1,11 @@
 //! One direction of one stream: puts what calls brought in order by position.
 //!
-//! The kernel side numbers bytes at the return of a call, and two threads that use one socket return in either order;
-//! so a jump forward is at first only a doubt. The piece behind it is held until the missing one comes, and becomes a
-//! gap when [`HELD_NS`] of event time have passed, when a tick finds it that old, or when too much is held
-//! ([`HELD_PIECES_MAX`], [`HELD_BYTES_MAX`]). A jump backward repeats what was seen: it is trimmed off.
+//! The kernel side numbers bytes at the return of a call, and two threads that use one socket at once may report
+//! their calls in either order; so a jump forward is at first only a doubt. The piece behind it is held until the
+//! missing one comes. It becomes a gap when bytes of the other direction come (the conversation has moved on, and an
+//! answer must not overtake its request), when [`HELD_NS`] of event time have passed, when a tick finds it that old,
+//! or when too much is held ([`HELD_PIECES_MAX`], [`HELD_BYTES_MAX`]). A jump backward repeats what was seen: it is
+//! trimmed off.
 
 use spantap_ebpf_common::event::Flow;
 use spantap_protocols::BootNanos;
@@ -81,6 +83,11 @@ impl Lane {
     /// Bytes between what was seen and the `total` that the kernel counted.
     pub(super) fn missing_before(&self, total: u64) -> u64 {
         total.saturating_sub(self.next.unwrap_or(total))
+    }
+
+    /// True if something came ahead of others.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// True if one more piece with this many copied bytes can be held.

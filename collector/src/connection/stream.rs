@@ -98,6 +98,9 @@ impl Stream {
     pub(super) fn on_data(&mut self, data: &Data<'_>, shared: &mut Shared) {
         self.tgid = data.tgid;
         self.active_at = self.active_at.max(BootNanos(data.last_ns));
+        if self.lanes.of(other(data.flow)).is_holding() {
+            self.release(other(data.flow), shared);
+        }
         let Data { flow, position, size, .. } = *data;
         let times = Times { first: BootNanos(data.first_ns), last: BootNanos(data.last_ns) };
         let bytes = data.bytes.get(..usize::try_from(size).unwrap_or(usize::MAX)).unwrap_or(data.bytes);
@@ -189,7 +192,8 @@ impl Stream {
 
     /// Sees whether the parser is lost, and since when a gap waits.
     fn after_parsing(&mut self, now: BootNanos, shared: &mut Shared) {
-        let State::Parsing(driver) = &self.state else { return };
+        let State::Parsing(driver) = &mut self.state else { return };
+        driver.count_dropped(shared);
         if driver.is_lost() {
             // What made it lose its way would do so again: detection begins with the next segment.
             self.drop_queues(shared);

@@ -76,7 +76,7 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
     let has = |number: u32| effective >> number & 1 == 1;
     CAPABILITIES
         .iter()
-        .filter(|&&(number, _)| !has(number) && !(number >= 38 && has(CAP_SYS_ADMIN)))
+        .filter(|&&(number, _)| !(has(number) || number >= 38 && has(CAP_SYS_ADMIN)))
         .map(|&(_, name)| name)
         .collect()
 }

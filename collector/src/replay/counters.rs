@@ -42,7 +42,7 @@ counters! {
     connections,
     /// Connections forgotten because there were too many.
     evicted_connections,
-    /// Bytes of payload in order, captured or not: what the events say.
+    /// Bytes of payload in order, whether captured or cut off.
     payload_bytes,
     /// Of those, bytes cut off by the snap length.
     cut_bytes,

@@ -2,7 +2,8 @@
 //!
 //! Bytes from client to server are received, the others sent, and the local address is the server's. Which end is the
 //! server is told by the SYN; without one, by what the first payload looks like, and then by the port numbers. Each
-//! server endpoint stands for a process of its own, so that each becomes a service.
+//! server endpoint stands for a process of its own, so that each becomes a service. Bytes that the capture does not
+//! have are events without bytes: positions never jump, so nobody waits for what cannot come.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -295,7 +296,10 @@ impl Connection {
         counters: &mut ReplayCounters,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) {
-        let flow = if segment.source == self.client { Flow::Received } else { Flow::Sent };
+        let (flow, reverse) = match segment.source == self.client {
+            true => (Flow::Received, Flow::Sent),
+            false => (Flow::Sent, Flow::Received),
+        };
         let (id, tgid) = (self.id, self.tgid);
         let (half, other) = match flow {
             Flow::Received => (&mut self.to_server, &mut self.to_client),
@@ -307,6 +311,12 @@ impl Connection {
         // A SYN takes the place of one byte.
         let first = segment.sequence.wrapping_add(u32::from(segment.syn));
         let mut payload_bytes = (0, 0);
+        if segment.size > 0 {
+            other.give_way(counters, &mut |piece| {
+                note(&mut payload_bytes, &piece);
+                on_event(&data(id, tgid, reverse, &piece));
+            });
+        }
         half.accept(first, segment.size, segment.payload, now, counters, &mut |piece| {
             note(&mut payload_bytes, &piece);
             on_event(&data(id, tgid, flow, &piece));
@@ -363,8 +373,11 @@ impl Connection {
     }
 }
 
-/// Adds the bytes of a piece and those that were cut off.
+/// Adds the bytes of a piece and those that were cut off, unless it was lost.
 fn note(totals: &mut (u64, u64), piece: &Piece<'_>) {
+    if piece.lost {
+        return;
+    }
     totals.0 += piece.size;
     totals.1 += piece.size - piece.bytes.len() as u64;
 }

@@ -1,8 +1,9 @@
 //! One direction of a TCP connection: puts its segments in order by sequence number.
 //!
 //! A segment that comes ahead of others is held. What is missing before it is given up as lost (the capture missed it,
-//! or the network did and the connection died) when the peer has acknowledged it and [`ACKNOWLEDGED_NS`] have passed,
-//! when [`HELD_NS`] have passed anyway, or when too much is held. Of bytes that came twice the first copy counts.
+//! or the network did and the connection died) when the peer has acknowledged it and either says something itself (an
+//! answer must not overtake its request) or [`ACKNOWLEDGED_NS`] have passed, when [`HELD_NS`] have passed anyway, or
+//! when too much is held. Of bytes that came twice the first copy counts.
 
 use super::counters::ReplayCounters;
 
@@ -47,8 +48,10 @@ pub(super) struct Piece<'a> {
     pub(super) size: u64,
     /// Those that were captured.
     pub(super) bytes: &'a [u8],
-    /// When they were captured.
+    /// When they were captured; if they were not, when the next ones were.
     pub(super) unix_ns: u64,
+    /// The capture does not have them.
+    pub(super) lost: bool,
 }
 
 impl Half {
@@ -141,7 +144,7 @@ impl Half {
         let position = u64::try_from(start).unwrap_or(0).max(self.position);
         if position == self.position && self.held.is_empty() {
             self.advance(size);
-            emit(Piece { position, size, bytes, unix_ns: at });
+            emit(Piece { position, size, bytes, unix_ns: at, lost: false });
             return;
         }
         counters.reordered_segments += u64::from(position > self.position);
@@ -149,6 +152,13 @@ impl Half {
         self.held.push(Held { position, size, bytes: bytes.to_vec(), at, emitted: 0 });
         self.drain(counters, emit);
         if self.held.len() > HELD_SEGMENTS_MAX || self.held_bytes > HELD_BYTES_MAX {
+            self.jump(counters, emit);
+        }
+    }
+
+    /// The other direction says something: gives up what is missing but acknowledged.
+    pub(super) fn give_way(&mut self, counters: &mut ReplayCounters, emit: &mut impl FnMut(Piece<'_>)) {
+        while !self.held.is_empty() && self.acknowledged > self.position {
             self.jump(counters, emit);
         }
     }
@@ -173,10 +183,14 @@ impl Half {
 
     /// Passes over what is missing before the first held segment.
     fn jump(&mut self, counters: &mut ReplayCounters, emit: &mut impl FnMut(Piece<'_>)) {
-        let Some(position) = self.held.iter().map(|held| held.position).min() else { return };
-        let lost = position.saturating_sub(self.position);
-        counters.lost_bytes += lost;
-        self.advance(lost);
+        let Some(next) = self.held.iter().min_by_key(|held| held.position) else { return };
+        let (position, unix_ns) = (self.position, next.at);
+        let size = next.position.saturating_sub(position);
+        if size > 0 {
+            counters.lost_bytes += size;
+            self.advance(size);
+            emit(Piece { position, size, bytes: &[], unix_ns, lost: true });
+        }
         self.drain(counters, emit);
     }
 
@@ -193,7 +207,7 @@ impl Half {
             let size = limit.min(held.end()) - position;
             let bytes = held.bytes.get(from..).unwrap_or_default();
             let bytes = bytes.get(..usize::try_from(size).unwrap_or(usize::MAX)).unwrap_or(bytes);
-            emit(Piece { position, size, bytes, unix_ns: held.at });
+            emit(Piece { position, size, bytes, unix_ns: held.at, lost: false });
             held.emitted += size;
             self.advance(size);
             self.discard_passed(counters);

@@ -72,10 +72,10 @@ proptest! {
         swaps in prop::collection::vec(any::<bool>(), 1..20),
     ) {
         let (received, sent) = conversation(&bodies);
-        let mut calls = split(&received, &sent, &sizes, &[false, true]);
+        let mut calls = split(&received, &sent, &sizes, &[false, false, false, true, true]);
         let mut swaps = swaps.iter().cycle();
-        for pair in calls.chunks_mut(3) {
-            if *swaps.next().unwrap() {
+        for pair in calls.chunks_exact_mut(2) {
+            if pair[0].flow == pair[1].flow && *swaps.next().unwrap() {
                 pair.reverse();
             }
         }
@@ -208,15 +208,27 @@ fn a_loss_is_a_gap_once_its_time_is_over_even_without_a_tick() {
     let mut script = Script::default();
     script.exchange(1, 0, 0).exchange(2, 0, 0).exchange(3, 0, 0);
     script.calls[4].at = 300 * MS;
-    script.calls[5].at = 300 * MS;
+    script.calls[5].at = 500 * MS;
     script.calls.remove(2);
     let mut node = Node::opened(Some(Opener::Peer), true);
-    node.calls(&script.calls);
+    node.calls(&script.calls[..4]);
+    assert_eq!(node.table.counters().missing_bytes, 0);
     node.open(2, Some(Opener::Peer), true);
     let late = Call { at: 401 * MS, ..Script::default().say(RECEIVED, b"Q1:0\n").calls[0].clone() };
     node.data(2, Some(2), Layer::Socket, &late);
-    assert_eq!(node.found(), [1, 3]);
     assert_eq!(node.table.counters().missing_bytes, 5);
+    node.calls(&script.calls[4..]);
+    assert_eq!(node.found(), [1, 3]);
+}
+
+#[test]
+fn a_loss_is_a_gap_as_soon_as_the_other_direction_moves() {
+    let mut script = Script::default();
+    script.exchange(1, 0, 0).exchange(2, 0, 0).exchange(3, 0, 0);
+    script.calls.remove(2);
+    let mut node = Node::opened(Some(Opener::Peer), true);
+    node.calls(&script.calls);
+    assert_eq!(node.found(), [1, 3]);
 }
 
 #[test]

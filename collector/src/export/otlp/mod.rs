@@ -6,7 +6,6 @@ mod attributes;
 pub(super) mod batch;
 mod client;
 mod delivery;
-pub mod env;
 mod exporter;
 mod grpc;
 mod health;

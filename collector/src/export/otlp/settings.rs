@@ -171,14 +171,6 @@ impl Signal {
         }
     }
 
-    /// Appended to a generic HTTP endpoint.
-    pub(super) fn http_path(self) -> &'static str {
-        match self {
-            Self::Traces => "/v1/traces",
-            Self::Metrics => "/v1/metrics",
-        }
-    }
-
     /// The gRPC method.
     pub(super) fn grpc_path(self) -> &'static str {
         match self {

@@ -61,6 +61,25 @@ fn a_lost_segment_is_a_jump() {
 }
 
 #[test]
+fn an_answer_does_not_overtake_a_request_after_a_loss() {
+    let mut talk =
+        Talk::new(false).handshake().ask(b"ASK 1").answer(b"TELL 1").ask(b"ASK 2").answer(b"TELL 2");
+    talk.packets.remove(3);
+    let mut order = Vec::new();
+    let file = talk.file();
+    let result = Replay::new(SHOUT).read(Path::new("test.pcap"), &file[..], &mut |event| {
+        if let Event::Data(data) = event {
+            order.push((data.flow, data.position, data.bytes.to_vec()));
+        }
+    });
+    assert!(result.is_ok());
+    let lost = (Flow::Received, 0, b"".to_vec());
+    let first = (Flow::Sent, 0, b"TELL 1".to_vec());
+    let second = (Flow::Received, 5, b"ASK 2".to_vec());
+    assert_eq!(order, [first, lost, second, (Flow::Sent, 6, b"TELL 2".to_vec())]);
+}
+
+#[test]
 fn a_lost_end_is_told_by_the_close() {
     let mut talk = whole(false);
     talk.packets.remove(4);
