@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use spantap_tests::{
     agent::{Agent, Finished},
+    client::fetch,
     machine,
     nginx::{Logged, Nginx, by_status},
     otlp::{Kind, Span},
@@ -163,4 +164,34 @@ fn assert_metric(finished: &Finished, service: &str, kind: Kind, port: u16, coun
     // Another nginx may be about on this machine, which its own spans account for.
     let others = finished.select(|span| kind == Kind::Server && span.is(service, kind) && !span.is_at(port));
     assert_eq!(total, (count + others.len()) as u64, "values of {name} of {service}");
+}
+
+/// A body that leaves by `sendfile` passes through no system call that carries its bytes.
+#[test]
+fn slow_downloads_take_as_long_as_nginx_says() {
+    let Some(_turn) = machine::ready(&["nginx", "curl", "openssl"]) else { return };
+    let nginx = Nginx::start(
+        "location /sent/ { sendfile on; limit_rate 100k; try_files /body.bin =404; }
+         location /written/ { sendfile off; limit_rate 100k; try_files /body.bin =404; }",
+    );
+    nginx.file("body.bin", &vec![b'x'; 150_000]);
+    let agent = Agent::start();
+    for path in ["/written/1", "/written/2", "/sent/1", "/sent/2"] {
+        assert_eq!(fetch(&[&nginx.url(path)]), (200, 150_000));
+    }
+    let port = nginx.port;
+    let log = nginx.stop();
+    let finished = agent.finish();
+    for (service, kind) in [("curl", Kind::Client), ("nginx", Kind::Server)] {
+        let spans = finished.select(|span| span.is(service, kind) && span.is_at(port));
+        assert_same_requests(&spans, &log);
+        for span in &spans {
+            let said = log.iter().find(|line| line.uri == span.path()).map_or(0.0, |line| line.milliseconds);
+            println!("{span}; nginx says {said} ms");
+        }
+        for span in spans {
+            let said = log.iter().find(|line| line.uri == span.path()).map_or(0.0, |line| line.milliseconds);
+            assert!((span.milliseconds() - said).abs() <= said / 10.0, "{span}; nginx says {said} ms");
+        }
+    }
 }

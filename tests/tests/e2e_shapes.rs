@@ -33,7 +33,7 @@ fn pipelined_requests_are_told_apart() {
     let mut socket = Socket::connect(nginx.port);
     // In one send; two of them, so that the second batch follows on a connection that is known.
     for batch in 0..2 {
-        let path = |n: usize| format!("/{}/{batch}-{n}", if n % 3 == 0 { "missing" } else { "ok" });
+        let path = |n: usize| format!("/{}/{batch}-{n}", if n.is_multiple_of(3) { "missing" } else { "ok" });
         let requests: String = (0..16).map(|n| socket.request("GET", &path(n))).collect();
         socket.send(requests.as_bytes());
         for n in 0..16 {
