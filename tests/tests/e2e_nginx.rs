@@ -1,10 +1,14 @@
 //! nginx under wrk: as many server spans as its access log has lines, with the same statuses and durations.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    thread,
+    time::Duration,
+};
 
 use spantap_tests::{
     agent::{Agent, Finished},
-    client::fetch,
+    client::{Socket, fetch},
     machine,
     nginx::{Logged, Nginx, by_status},
     otlp::{Kind, Span},
@@ -193,5 +197,33 @@ fn slow_downloads_take_as_long_as_nginx_says() {
             let said = log.iter().find(|line| line.uri == span.path()).map_or(0.0, |line| line.milliseconds);
             assert!((span.milliseconds() - said).abs() <= said / 10.0, "{span}; nginx says {said} ms");
         }
+    }
+}
+
+/// A span ends with its response, not with what comes next on the connection.
+#[test]
+fn silence_after_a_response_is_not_part_of_it() {
+    let Some(_turn) = machine::ready(&["nginx", "openssl"]) else { return };
+    let nginx = Nginx::start(LOCATIONS);
+    nginx.file("page.html", &[b'x'; 100_000]);
+    let agent = Agent::start();
+    let mut socket = Socket::connect(nginx.port);
+    for n in 0..3 {
+        assert_eq!(socket.get(&format!("/files/{n}")), (200, 100_000));
+        thread::sleep(Duration::from_millis(400));
+        assert_eq!(socket.get(&format!("/ok/{n}")), (200, 6));
+        thread::sleep(Duration::from_millis(400));
+    }
+    assert_eq!(socket.get("/files/last"), (200, 100_000));
+    // Its spans are there before anything else happens on the connection.
+    agent.wait_for(7, |span| span.is("nginx", Kind::Server) && span.is_at(nginx.port));
+    thread::sleep(Duration::from_millis(400));
+    drop(socket);
+    let finished = agent.finish();
+    let spans = finished.select(|span| span.kind != Kind::Client && span.is_at(nginx.port));
+    assert_eq!(spans.len(), 7);
+    for span in spans {
+        assert!(span.status() == 200 && !span.is_error, "{span}");
+        assert!(span.milliseconds() < 100.0, "{span}");
     }
 }
