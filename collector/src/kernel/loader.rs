@@ -25,7 +25,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { copy_bytes: limits::COPY_BYTES_DEFAULT, ring_bytes: 16 << 20, connections: 65_536 }
+        Self { copy_bytes: limits::COPY_BYTES_DEFAULT, ring_bytes: 8 << 20, connections: 65_536 }
     }
 }
 
@@ -106,6 +106,7 @@ impl Kernel {
         };
         let source = Source::new(take(&mut ebpf, "EVENTS")?).map_err(maps)?;
         let losses = Losses::new(take(&mut ebpf, "COUNTERS")?).map_err(maps)?;
+        return_memory();
         Ok(Self { source, losses, attacher: Attacher::new(ebpf), degraded })
     }
 }
@@ -196,6 +197,15 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 
 fn maps(error: MapError) -> KernelError {
     KernelError::Maps { detail: chain(&error) }
+}
+
+/// Reading the kernel's types took some 20 MB for a moment; glibc keeps them unless it is asked.
+fn return_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: has no precondition.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Before 5.11 maps count against RLIMIT_MEMLOCK, which is tiny by default. Later kernels ignore it, and the limit may
