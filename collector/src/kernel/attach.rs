@@ -10,7 +10,7 @@ use aya::{
     },
 };
 
-use super::loader::{chain, refusal};
+use super::error::{chain, refusal};
 
 /// File offsets of the functions of a TLS library that are probed; `None` where the library lacks one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
