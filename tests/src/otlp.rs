@@ -18,8 +18,14 @@ pub enum Kind {
     Other(i64),
 }
 
+impl Default for Kind {
+    fn default() -> Self {
+        Self::Other(0)
+    }
+}
+
 /// A span.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Span {
     /// The resource's `service.name`.
     pub service: String,
@@ -101,7 +107,7 @@ impl fmt::Display for Span {
 }
 
 /// A point of a histogram.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Point {
     /// The resource's `service.name`.
     pub service: String,

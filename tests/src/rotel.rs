@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     machine::Skip,
+    otlp::{Attributes, Kind, Point, Span},
     program::{Program, free_port, listens},
 };
 
@@ -59,11 +60,102 @@ impl Rotel {
         Self { program }
     }
 
-    /// What it has printed of what it has received.
+    /// What it has received so far.
     #[must_use]
-    pub fn received(&self) -> String {
-        self.program.stdout() + &self.program.stderr()
+    pub fn received(&self) -> Received {
+        Received::parse(&self.program.stdout())
     }
+}
+
+/// What rotel says it has received.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Every span.
+    pub spans: Vec<Span>,
+    /// Every point of a histogram, in the order of coming.
+    pub points: Vec<Point>,
+}
+
+impl Received {
+    /// Reads the detailed form of the debug log: `Name : GET` and the like, attributes as `-> name: Type(value)`.
+    fn parse(log: &str) -> Self {
+        let (mut received, mut resource) = (Self::default(), Attributes::new());
+        let (mut part, mut metric, mut unit) = (Part::Other, String::new(), String::new());
+        for line in log.lines() {
+            let line = line.trim();
+            if let Some(pair) = line.strip_prefix("-> ") {
+                let Some((name, value)) = pair.split_once(": ") else { continue };
+                let text =
+                    value.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(value);
+                let (name, text) = (name.to_owned(), text.to_owned());
+                match part {
+                    Part::Resource => drop(resource.insert(name, text)),
+                    Part::Span => {
+                        drop(received.spans.last_mut().map(|span| span.attributes.insert(name, text)))
+                    }
+                    Part::Point => {
+                        drop(received.points.last_mut().map(|point| point.attributes.insert(name, text)));
+                    }
+                    Part::Metric if name == "Name" => metric = text,
+                    Part::Metric if name == "Unit" => unit = text,
+                    Part::Metric | Part::Other => {}
+                }
+                continue;
+            }
+            let service = || resource.get("service.name").cloned().unwrap_or_default();
+            if line == "Resource attributes:" {
+                (part, resource) = (Part::Resource, Attributes::new());
+            } else if line.starts_with("Span #") {
+                part = Part::Span;
+                let (service, resource) = (service(), resource.clone());
+                received.spans.push(Span { service, resource, ..Span::default() });
+            } else if line.starts_with("Metric #") {
+                part = Part::Metric;
+            } else if line.starts_with("HistogramDataPoints #") {
+                part = Part::Point;
+                let (metric, unit) = (metric.clone(), unit.clone());
+                let (service, resource) = (service(), resource.clone());
+                received.points.push(Point { service, resource, metric, unit, ..Point::default() });
+            } else if line.starts_with("ScopeSpans #") || line.starts_with("ScopeMetrics #") {
+                part = Part::Other;
+            } else if let Some((name, value)) = line.split_once(':') {
+                received.set(&part, name.trim(), value.trim());
+            }
+        }
+        received
+    }
+
+    fn set(&mut self, part: &Part, name: &str, value: &str) {
+        if let (Part::Span, Some(span)) = (part, self.spans.last_mut()) {
+            match name {
+                "Name" => span.name = value.to_owned(),
+                "Trace ID" => span.trace_id = value.to_owned(),
+                "Parent ID" => span.parent = value.to_owned(),
+                "Kind" if value == "SPAN_KIND_SERVER" => span.kind = Kind::Server,
+                "Kind" if value == "SPAN_KIND_CLIENT" => span.kind = Kind::Client,
+                "Status code" => span.is_error = value == "STATUS_CODE_ERROR",
+                "Start time" => span.start_unix_ns = value.parse().expect("nanoseconds"),
+                "End time" => span.end_unix_ns = value.parse().expect("nanoseconds"),
+                _ => {}
+            }
+        }
+        if let (Part::Point, Some(point)) = (part, self.points.last_mut()) {
+            match name {
+                "Count" => point.count = value.parse().expect("a count"),
+                "Sum" => point.sum = value.parse().expect("a sum"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What the attributes of the lines that follow belong to.
+enum Part {
+    Resource,
+    Span,
+    Metric,
+    Point,
+    Other,
 }
 
 /// Installs rotel into a virtual environment below `target`, once, and returns its binary.
