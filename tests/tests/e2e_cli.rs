@@ -14,7 +14,7 @@ use spantap_tests::{
     client::fetch,
     config::ConfigFile,
     machine,
-    otlp::Kind,
+    otlp::{self, Kind},
     program::{Program, folder},
     python,
 };
@@ -82,6 +82,34 @@ fn a_typo_in_the_configuration_is_shown_with_its_place() {
     let missing = agent::run(&["config", "check", "/does/not/exist.yaml"]);
     assert_eq!(missing.code(), Some(1));
     assert!(missing.stderr.contains("/does/not/exist.yaml"), "{missing:?}");
+}
+
+#[test]
+fn a_configured_file_takes_spans_and_metrics() {
+    let Some(_turn) = machine::ready(&["python3", "curl"]) else { return };
+    let files = folder();
+    let server = python::http_server(files.path());
+    let lines = files.path().join("spans.jsonl");
+    let exporter =
+        format!("exporter: {{otlp_file/development: {{output_stream: \"file://{}\"}}}}", lines.display());
+    let config = ConfigFile::new(&format!(
+        "file_format: \"1.1\"\ntracer_provider:\n  processors:\n    - batch: {{{exporter}}}\n\
+         meter_provider:\n  readers:\n    - periodic: {{{exporter}}}\n\
+         distribution:\n  spantap:\n    resource:\n      attributes: [{{name: deployment.environment.name, value: test}}]\n\
+         \x20   discovery: {{exclude: {{executables: [curl]}}}}\n"
+    ));
+    let mut program = Program::start("spantap", &mut agent::command(&["run", "--config", config.name()]));
+    program.wait_ready("watched", |program| program.stderr().contains("watching every process"));
+    assert_eq!(fetch(&[&format!("http://127.0.0.1:{}/", server.port)]).0, 200);
+    program.signal(libc::SIGTERM);
+    assert!(program.wait(Duration::from_secs(10)).success(), "{}", program.stderr());
+    assert!(program.stdout().is_empty(), "{}", program.stdout());
+    let text = fs::read_to_string(&lines).expect("the agent has made it");
+    let spans: Vec<_> = otlp::spans(&text).into_iter().filter(|span| span.is_at(server.port)).collect();
+    let [span] = &spans[..] else { panic!("the server's span, and none of curl: {spans:?}") };
+    assert_eq!((span.kind, span.status()), (Kind::Server, 200));
+    assert_eq!(span.resource.get("deployment.environment.name").map(String::as_str), Some("test"));
+    assert!(otlp::points(&text).iter().any(|point| point.metric == "http.server.request.duration"));
 }
 
 #[test]

@@ -60,6 +60,38 @@ fn twenty_thousand_requests_are_as_many_spans() {
 }
 
 #[test]
+fn many_connections_at_once_are_told_apart() {
+    let Some(_turn) = machine::ready(&["nginx", "wrk", "openssl"]) else { return };
+    let nginx = Nginx::start(LOCATIONS);
+    nginx.file("page.html", &[b'x'; 1024]);
+    let agent = Agent::start();
+    let prefixes: Vec<&str> = STATUSES.iter().map(|(prefix, _)| *prefix).collect();
+    let wrk = Wrk::start(&nginx.url(""), 32, 250, &prefixes);
+    nginx.wait_for_log(8_000);
+    println!("{}", wrk.finish());
+    let port = nginx.port;
+    let log = nginx.stop();
+    let finished = agent.finish();
+    println!("{:#?}", finished.accounts);
+    finished.accounts.assert_nothing_lost();
+    assert_eq!(log.len(), 8_000);
+    let mut ends: HashMap<(&str, &str), usize> = HashMap::new();
+    for (service, kind) in [("nginx", Kind::Server), ("wrk", Kind::Client)] {
+        let spans = finished.select(|span| span.is(service, kind) && span.is_at(port));
+        assert_same_requests(&spans, &log);
+        spans.iter().for_each(|span| assert_attributes(span, port));
+    }
+    // The server's span names the port that its client had.
+    for span in finished.select(|span| span.is("nginx", Kind::Server) && span.is_at(port)) {
+        *ends.entry((span.path(), span.get("network.peer.port"))).or_default() += 1;
+    }
+    for line in &log {
+        let client_port = line.client_port.to_string();
+        assert!(ends.contains_key(&(line.uri.as_str(), client_port.as_str())), "{line:?}");
+    }
+}
+
+#[test]
 fn slow_requests_take_as_long_as_nginx_says() {
     let Some(_turn) = machine::ready(&["nginx", "wrk", "openssl", "python3"]) else { return };
     let backend = python::serve("slow_server.py", &[], |command| {

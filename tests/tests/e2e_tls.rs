@@ -102,6 +102,41 @@ fn five_thousand_requests_are_as_many_spans() {
     }
 }
 
+/// What is already open when the agent comes: sessions whose handshake it has not seen.
+#[test]
+fn sessions_older_than_the_agent_are_joined() {
+    let Some(_turn) = machine::ready(PROGRAMS) else { return };
+    let nginx = Nginx::start(LOCATIONS);
+    let wrk = Wrk::start(&nginx.tls_url(""), 2, 1_000_000, &["/ok/", "/missing/"]);
+    nginx.wait_for_log(100);
+    let mut agent = Agent::start();
+    agent.wait_for_tls();
+    let from = nginx.log_lines();
+    nginx.wait_for_log(from + 2_000);
+    let _ = wrk.finish();
+    let port = nginx.tls_port;
+    let log = nginx.stop();
+    let finished = agent.finish();
+    println!("{:#?}", finished.accounts);
+    for (service, kind) in [("nginx", Kind::Server), ("wrk", Kind::Client)] {
+        let spans = finished.select(|span| {
+            span.is(service, kind)
+                && (span.path().starts_with("/ok/") || span.path().starts_with("/missing/"))
+        });
+        println!("{} spans of {service} for {} requests", spans.len(), log.len() - from);
+        assert!(spans.len() >= 1_900, "{} spans of {service}", spans.len());
+        // The two that were under way when wrk was stopped have no answer.
+        let answered: Vec<_> = spans.iter().filter(|span| span.status() != 0).collect();
+        assert!(spans.len() - answered.len() <= 2, "{} without an answer", spans.len() - answered.len());
+        for span in answered {
+            let expected = if span.path().starts_with("/ok/") { 200 } else { 404 };
+            assert_eq!(span.status(), expected, "{span} is a wrong pair");
+            assert!(span.is_at(port), "{span}: the socket below was found");
+            assert_eq!(span.get("network.peer.address"), "127.0.0.1", "{span}");
+        }
+    }
+}
+
 /// Python reads and writes through `SSL_read_ex` and `SSL_write_ex`, and closes after each response.
 #[test]
 fn python_speaks_tls_on_both_ends() {
