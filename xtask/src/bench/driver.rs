@@ -1,9 +1,9 @@
-//! The workloads of `capture`, each a process of its own: one kind of system call, over and over, timed from outside the
-//! kernel.
+//! The workloads of `capture`, each a process of its own: one kind of system call, over and over.
 //!
 //! Calls come in bursts short enough that their records fit the ring buffer many times over, with a pause after each for
 //! the agent to empty it: otherwise records would be dropped, which is cheaper than making them. The first calls of a
-//! burst only warm up. The result is the median burst, so that an interruption now and then does not count.
+//! burst only warm up. What is timed is the thread's CPU time, and the result the median burst, so that interruptions
+//! and neighbours count little.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -11,9 +11,10 @@ use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::parent_id;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::stats;
 
@@ -81,8 +82,8 @@ fn exchanges(
     let request = padded("GET /bench HTTP/1.1\r\nHost: x\r\n", size)?;
     let response = padded("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", size)?;
     let mut buffer = vec![0; size];
-    // Four records an exchange, each with its header.
-    let per_burst = (BURST_BYTES / (4 * (size + 100))).max(10);
+    // Each exchange makes four records, each with its header.
+    let per_burst = (BURST_BYTES / (4 * (size + 100))).min(200);
     bursts(per_burst, 4, || {
         send(&mut client, &request)?;
         receive(&mut server, &mut buffer)?;
@@ -135,15 +136,22 @@ fn bursts(per_burst: usize, calls: u64, mut each: impl FnMut() -> Result<()>) ->
         for _ in 0..per_burst / 4 {
             each()?;
         }
-        let began = Instant::now();
+        let began = cpu_time();
         for _ in 0..per_burst {
             each()?;
         }
-        times.push(began.elapsed().as_nanos() as f64 / (per_burst as u64 * calls) as f64);
+        times.push((cpu_time() - began).as_nanos() as f64 / (per_burst as u64 * calls) as f64);
         made += (per_burst + per_burst / 4) as u64 * calls;
         thread::sleep(PAUSE);
     }
     Ok(Timing { ns_per_call: stats::median(times), calls: made })
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    // It begins at zero.
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Bursts of one run.
