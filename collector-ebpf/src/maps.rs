@@ -9,7 +9,7 @@ use spantap_ebpf_common::{Counter, limits};
 /// Records for user space. Written by every program, read by the agent; full = records dropped and counted.
 /// The agent sets the size (`capture.ring_buffer`).
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
 /// `struct sock *` -> what is known of its connection. Written by the socket programs, removed when the kernel
 /// destroys the socket; beyond its size the least recently used goes (and is met again as a new connection).

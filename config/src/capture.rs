@@ -10,7 +10,7 @@ pub struct Capture {
     pub backend: Backend,
     /// Bytes copied of one call at most. Default 4KiB, at most 16KiB: a request or response head nearly always fits.
     pub bytes_per_call: Size,
-    /// The buffer between kernel and agent. Default 16MiB; a power of two, at least 64KiB.
+    /// The buffer between kernel and agent. Default 8MiB; a power of two, at least 64KiB.
     pub ring_buffer: Size,
     /// Connections watched at the same time, at most. Default 65536.
     pub connections: u32,
@@ -40,7 +40,7 @@ impl Default for Capture {
         Self {
             backend: Backend::default(),
             bytes_per_call: Size::kib(4),
-            ring_buffer: Size::mib(16),
+            ring_buffer: Size::mib(8),
             connections: 65_536,
             tls: CaptureTls { openssl: true },
         }

@@ -10,7 +10,7 @@ use aya::{
     },
 };
 
-use super::loader::{chain, refusal};
+use super::error::{chain, refusal};
 
 /// File offsets of the functions of a TLS library that are probed; `None` where the library lacks one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,7 @@ impl Attacher {
             let result = hook.programs.iter().try_for_each(|name| self.attach(name, file, offset));
             match result {
                 Ok(()) => attached += 1,
+                Err(reason) if refused.iter().any(|known: &String| known.ends_with(&reason)) => {}
                 Err(reason) => refused.push(format!("{}: {reason}", hook.function)),
             }
         }
@@ -92,9 +93,12 @@ impl Attacher {
 
     fn attach(&mut self, name: &str, file: &Path, offset: u64) -> Result<(), String> {
         let location = UProbeAttachLocation::AbsoluteOffset(offset);
-        self.uprobe(name)?
-            .attach(location, file, UProbeScope::AllProcesses)
-            .map(drop)
-            .map_err(|error| chain(&error))
+        self.uprobe(name)?.attach(location, file, UProbeScope::AllProcesses).map(drop).map_err(|error| {
+            match chain(&error) {
+                // Since CVE-2025-38466 the kernel asks for more than CAP_PERFMON here.
+                text if text.contains("os error 13") => format!("{text}; it may need CAP_SYS_ADMIN"),
+                text => text,
+            }
+        })
     }
 }

@@ -7,7 +7,14 @@ use aya::{
 };
 use spantap_ebpf_common::limits;
 
-use super::{attach::Attacher, features, loss::Losses, offsets, source::Source};
+use super::{
+    attach::Attacher,
+    error::{KernelError, chain, refusal},
+    features,
+    loss::Losses,
+    offsets,
+    source::Source,
+};
 
 /// The compiled kernel programs; `cargo xtask ebpf` writes them anew.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../collector-ebpf/prebuilt/spantap.bpf.o");
@@ -25,44 +32,8 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { copy_bytes: limits::COPY_BYTES_DEFAULT, ring_bytes: 16 << 20, connections: 65_536 }
+        Self { copy_bytes: limits::COPY_BYTES_DEFAULT, ring_bytes: 8 << 20, connections: 65_536 }
     }
-}
-
-/// Why the kernel side could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// Something that can be known without trying.
-    #[error("{0}")]
-    Missing(features::Missing),
-    /// BTF is there but cannot be used.
-    #[error("failed to read the kernel's types: {detail}\nspantap needs BTF (CONFIG_DEBUG_INFO_BTF)")]
-    NoBtf {
-        /// What was wrong.
-        detail: String,
-    },
-    /// The kernel's structs are not as expected.
-    #[error("this kernel has no {path}\nplease report it with the output of `uname -r`")]
-    Member {
-        /// The member path.
-        path: &'static str,
-    },
-    /// The object's maps could not be made.
-    #[error(
-        "failed to create the eBPF maps: {detail}\nis memory limited (ulimit -l, cgroup), or eBPF forbidden in this container?"
-    )]
-    Maps {
-        /// The system call and its error.
-        detail: String,
-    },
-    /// A program without which nothing is seen was refused.
-    #[error("the kernel refused the program {program}: {detail}")]
-    Program {
-        /// Its name.
-        program: &'static str,
-        /// The error, with the last lines of the verifier's log.
-        detail: String,
-    },
 }
 
 /// The running kernel side, in the parts that different threads use.
@@ -106,6 +77,7 @@ impl Kernel {
         };
         let source = Source::new(take(&mut ebpf, "EVENTS")?).map_err(maps)?;
         let losses = Losses::new(take(&mut ebpf, "COUNTERS")?).map_err(maps)?;
+        return_memory();
         Ok(Self { source, losses, attacher: Attacher::new(ebpf), degraded })
     }
 }
@@ -164,38 +136,17 @@ fn attach_tracepoint(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
     program.attach(name).map(drop).map_err(|error| chain(&error))
 }
 
-/// A program's error, with the end of the verifier's log: that is where it says why.
-pub(super) fn refusal(error: &ProgramError) -> String {
-    const LINES: usize = 12;
-    if let ProgramError::LoadError { io_error, verifier_log } = error {
-        let log = verifier_log.to_string();
-        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let tail = &lines[lines.len().saturating_sub(LINES)..];
-        return if tail.is_empty() {
-            io_error.to_string()
-        } else {
-            format!("{io_error}\n{}", tail.join("\n"))
-        };
-    }
-    chain(error)
-}
-
-/// An error with its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 fn maps(error: MapError) -> KernelError {
     KernelError::Maps { detail: chain(&error) }
+}
+
+/// Reading the kernel's types took some 20 MB for a moment; glibc keeps them unless it is asked.
+fn return_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: has no precondition.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Before 5.11 maps count against RLIMIT_MEMLOCK, which is tiny by default. Later kernels ignore it, and the limit may

@@ -2,6 +2,7 @@
 
 mod attach;
 mod btf;
+mod error;
 mod features;
 mod loader;
 mod loss;
@@ -9,7 +10,8 @@ mod offsets;
 mod source;
 
 pub use attach::{Attacher, TlsProbes};
+pub use error::KernelError;
 pub use features::{Missing, preflight};
-pub use loader::{Kernel, KernelError, Settings};
+pub use loader::{Kernel, Settings};
 pub use loss::Losses;
 pub use source::Source;

@@ -2,7 +2,7 @@
 
 use spantap_ebpf_common::offset::ABSENT;
 
-use super::{btf::Btf, loader::KernelError};
+use super::{btf::Btf, error::KernelError};
 
 macro_rules! list {
     ($($name:ident = $path:literal,)+) => {

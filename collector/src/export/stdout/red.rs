@@ -72,7 +72,8 @@ impl RedTable {
         let services = width(7, 24, &mut rows.iter().map(|((service, ..), _)| service.chars().count()));
         let names = width(4, 48, &mut rows.iter().map(|((.., name), _)| name.chars().count()));
         let (first, last) = self.window.unwrap_or_default();
-        let seconds = (last.saturating_sub(first) as f64 / 1e9).max(0.001);
+        // Less than a second of traffic says little about a rate; a single call is not a thousand a second.
+        let seconds = (last.saturating_sub(first) as f64 / 1e9).max(1.0);
         let bold = Style::new().bold();
         let mut out = format!(
             "{bold}{:<services$}    {:<names$} {:>8} {:>10} {:>14} {:>8} {:>8} {:>8}{bold:#}",
