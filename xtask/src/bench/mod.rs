@@ -1,44 +1,182 @@
 //! `cargo xtask bench NAME`: measurements, apart from tests because their numbers belong to a machine.
 //!
-//! A benchmark is a file of this folder and a row in [`BENCHES`]; the subcommand and its list walk that table.
+//! A benchmark is a file of this folder and a row in [`BENCHES`]; the subcommand and its list walk that table. What is
+//! measured and how to repeat it: `docs/benchmarks.md`.
 
-use anyhow::{Result, bail};
+mod agent;
+mod bpf;
+mod capture;
+mod child;
+mod driver;
+mod footprint;
+mod machine;
+mod nginx;
+mod procfs;
+mod report;
+mod stats;
+mod web;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::command::{cargo, run as run_command};
+use crate::packages::is_root;
+use crate::workspace;
+use report::Report;
+
 /// One benchmark.
-pub(crate) struct Bench {
+struct Bench {
     /// What it is called on the command line.
-    pub(crate) name: &'static str,
+    name: &'static str,
     /// What it measures, with the unit.
-    pub(crate) measures: &'static str,
-    /// Runs it and prints its numbers.
-    pub(crate) run: fn() -> Result<()>,
+    measures: &'static str,
+    /// The programs it runs.
+    needs: &'static [&'static str],
+    /// Runs it and adds its tables.
+    run: fn(&Plan, &mut Report) -> Result<()>,
 }
 
 /// Every benchmark, in the order of the list.
-const BENCHES: &[Bench] = &[];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "capture",
+        measures: "nanoseconds added to a system call, and per run of a kernel program",
+        needs: &["setpriv", "taskset"],
+        run: capture::run,
+    },
+    Bench {
+        name: "nginx",
+        measures: "requests/s that nginx keeps, and its CPU time per request, with and without the agent",
+        needs: &["setpriv", "taskset", "nginx", "wrk", "openssl"],
+        run: nginx::run,
+    },
+    Bench {
+        name: "agent",
+        measures: "the agent's CPU time per exchange, resident memory, and locked memory by map",
+        needs: &["setpriv", "taskset", "nginx", "wrk", "openssl"],
+        run: footprint::run,
+    },
+];
 
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Which one; without it they are listed.
+    /// Which one, or `all`; without it they are listed.
     name: Option<String>,
+    /// Pairs of runs, one with the agent and one without.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Seconds that one run of a web server takes.
+    #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Only the workloads whose name contains this.
+    #[arg(long, value_name = "WORD")]
+    only: Option<String>,
+    /// Also write the tables to a file, as Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// The agent to measure; without it, this checkout's is built.
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+    /// Compare with this other agent instead of with none.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// The workload of `capture`, which runs as a process of its own.
+    #[arg(long, hide = true)]
+    driver: Option<String>,
+}
+
+/// What a benchmark is asked to do.
+struct Plan {
+    /// Pairs of runs.
+    pairs: u32,
+    /// Seconds of one run of a web server.
+    seconds: u32,
+    /// A part of the names of the workloads that are run.
+    only: Option<String>,
+    /// The agent that is measured.
+    agent: PathBuf,
+    /// What it is compared with: no agent, or another one.
+    against: Option<PathBuf>,
+    /// Where files of a run lie.
+    folder: PathBuf,
+}
+
+impl Plan {
+    /// Whether the workload of this name is asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|word| name.contains(word.as_str()))
+    }
+
+    /// What the other half of each pair is called.
+    fn baseline(&self) -> &'static str {
+        if self.against.is_some() { "the other agent" } else { "no agent" }
+    }
 }
 
 /// Runs the subcommand.
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    if let Some(workload) = &options.driver {
+        driver::run(workload)?;
+        return Ok(true);
+    }
     let Some(name) = &options.name else {
-        if BENCHES.is_empty() {
-            println!("there is no benchmark yet");
-        }
         for bench in BENCHES {
             println!("{:16} {}", bench.name, bench.measures);
         }
+        println!("{:16} all of them", "all");
         return Ok(true);
     };
-    let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
+    let benches: Vec<&Bench> = BENCHES.iter().filter(|bench| name == "all" || bench.name == name).collect();
+    if benches.is_empty() {
         bail!("there is no benchmark `{name}`; `cargo xtask bench` lists them");
-    };
-    (bench.run)()?;
+    }
+    if !is_root() {
+        bail!("the agent needs root to load its kernel programs; run as root: cargo xtask bench {name}");
+    }
+    machine::require(benches.iter().flat_map(|bench| bench.needs.iter().copied()))?;
+    let plan = plan(options)?;
+    let mut report = Report::new(machine::describe());
+    for warning in machine::warnings() {
+        report.warn(warning);
+    }
+    report.print_head();
+    for bench in benches {
+        let from = report.tables();
+        (bench.run)(&plan, &mut report).with_context(|| format!("the benchmark {} failed", bench.name))?;
+        report.print_tables(from);
+    }
+    if let Some(file) = &options.markdown {
+        fs::write(file, report.markdown()).with_context(|| format!("failed to write {}", file.display()))?;
+        println!("wrote {}", file.display());
+    }
     Ok(true)
+}
+
+fn plan(options: &Options) -> Result<Plan> {
+    let folder = workspace::target().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    let agent = match &options.agent {
+        Some(file) => file.clone(),
+        None => {
+            run_command(cargo().args(["build", "--release", "--locked", "--package", "spantap"]))?;
+            workspace::target().join("release/spantap")
+        }
+    };
+    for file in [Some(&agent), options.against.as_ref()].into_iter().flatten() {
+        if !file.is_file() {
+            bail!("there is no agent {}", file.display());
+        }
+    }
+    Ok(Plan {
+        pairs: options.pairs,
+        seconds: options.seconds,
+        only: options.only.clone(),
+        agent,
+        against: options.against.clone(),
+        folder,
+    })
 }
