@@ -14,7 +14,10 @@ use crate::program::{Ended, Program};
 #[must_use]
 pub fn curl(arguments: &[&str]) -> Ended {
     let mut command = Command::new("curl");
-    command.args(["--disable", "--silent", "--show-error", "--insecure", "--noproxy", "*"]).args(arguments);
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
+    command.args(["--disable", "--silent", "--show-error", "--insecure"]).args(arguments);
     Program::run("curl", &mut command)
 }
 

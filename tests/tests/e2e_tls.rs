@@ -1,5 +1,7 @@
 //! Plaintext of TLS connections: nginx, curl, wrk and Python, which use OpenSSL in different ways.
 
+use std::thread;
+
 use spantap_tests::{
     agent::{Agent, Finished},
     client::{curl, fetch},
@@ -190,4 +192,44 @@ fn tls_spans<'a>(finished: &'a Finished, service: &str, kind: Kind, port: u16) -
         }
     }
     spans
+}
+
+/// OpenSSL as asyncio uses it reads from memory and writes to it: the socket below cannot be known, the rest can.
+#[test]
+fn sessions_without_a_socket_are_seen() {
+    let Some(_turn) = machine::ready(&["python3", "curl", "openssl"]) else { return };
+    let files = folder();
+    nginx::certificate(files.path());
+    let server = python::serve("asyncio_server.py", &["cert.pem", "key.pem"], |command| {
+        command.current_dir(files.path()).env("OTEL_SERVICE_NAME", "asyncio");
+    });
+    let mut agent = Agent::start();
+    agent.wait_for_tls();
+    // Interleaved in one thread: eight clients at a time, each with three requests on its session.
+    let port = server.port;
+    let urls = |n: usize| [1, 2, 3].map(|i| format!("https://127.0.0.1:{port}/c{n}/{i}"));
+    thread::scope(|scope| {
+        for n in 0..8 {
+            scope.spawn(move || {
+                let urls = urls(n);
+                let arguments: Vec<&str> =
+                    urls.iter().flat_map(|url| ["--output", "/dev/null", url]).collect();
+                let _ = curl(&arguments).success("curl");
+            });
+        }
+    });
+    agent.wait_for(24, |span| span.is("asyncio", Kind::Server));
+    let finished = agent.finish();
+    let mut expected: Vec<String> = (0..8).flat_map(|n| [1, 2, 3].map(|i| format!("/c{n}/{i}"))).collect();
+    expected.sort_unstable();
+    for (service, kind) in [("asyncio", Kind::Server), ("curl", Kind::Client)] {
+        let spans = tls_spans(&finished, service, kind, server.port);
+        let mut paths: Vec<&str> = spans.iter().map(|span| span.path()).collect();
+        paths.sort_unstable();
+        assert_eq!(paths, expected, "{service}");
+        for span in spans {
+            assert_eq!((span.status(), span.is_error), (202, false), "{span}");
+            assert!(span.milliseconds() >= 9.0, "{span}: the server waits for 10 ms");
+        }
+    }
 }
