@@ -74,6 +74,16 @@ pub fn buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
     }
 }
 
+/// A data record without payload, for bytes that are in no memory of the process.
+#[inline(always)]
+pub fn uncopied(data: &record::Data) -> Result<(), Counter> {
+    let Some(mut entry) = EVENTS.reserve::<record::Data>(0) else { return Err(full(data)) };
+    // SAFETY: the reservation, which is written whole.
+    unsafe { finish(entry.as_mut_ptr(), data, 0, false) };
+    submit(entry);
+    Ok(())
+}
+
 /// A data record whose payload is gathered from a vector of buffers.
 #[inline(always)]
 pub fn iovecs(data: &record::Data, vector: u64, count: u64) -> Result<(), Counter> {

@@ -58,6 +58,9 @@ pub struct Segment<'a> {
     pub last_at: BootNanos,
     /// At least one byte.
     pub bytes: &'a [u8],
+    /// A [`Gap`] follows `bytes` at once: they will never be presented longer. Most often the call that carried their
+    /// end moved more than is copied of one.
+    pub cut: bool,
 }
 
 /// Bytes of one direction that passed but are not here: not copied by design, or lost.
@@ -120,6 +123,9 @@ pub trait Parser: Send {
     /// returns 0. Zero means "not yet": the bytes are kept (within a budget) and presented again, longer, when more
     /// have come in this direction, or unchanged when the *other* direction has made progress; a parser may therefore
     /// return 0 to hold a response back until its request has arrived.
+    ///
+    /// Of bytes that are [`Segment::cut`], 0 says that they wait for the other direction, and the gap waits behind
+    /// them: what only lacks its end must be consumed, or nothing moves until the caller gives it up.
     fn on_segment(&mut self, segment: Segment<'_>, out: &mut Vec<Exchange>) -> usize;
 
     /// Bytes that the parser will never see. Everything unconsumed before the gap has been presented and is dropped.

@@ -127,15 +127,9 @@ impl Driver {
         if bytes.is_empty() || self.parser.lost() {
             return;
         }
-        let kept = &mut self.kept[direction as usize];
-        kept.bytes.extend_from_slice(bytes);
-        kept.calls.push_back((bytes.len(), first_at, last_at));
-        if self.present(direction) {
-            // Progress here may release what the other direction holds, and so on in turn.
-            let mut turn = direction.reverse();
-            while self.present(turn) {
-                turn = turn.reverse();
-            }
+        self.keep(direction, first_at, last_at, bytes);
+        if self.present(direction, false) {
+            self.alternate(direction);
         }
         let kept = &mut self.kept[direction as usize];
         if kept.bytes.len() > limits::RETAINED_BYTES_MAX {
@@ -146,17 +140,33 @@ impl Driver {
         }
     }
 
+    /// One call of which `bytes` were copied and `missing` more were not.
+    pub fn feed_cut(
+        &mut self,
+        direction: Direction,
+        first_at: BootNanos,
+        last_at: BootNanos,
+        bytes: &[u8],
+        missing: u64,
+    ) {
+        if missing == 0 {
+            return self.feed(direction, first_at, last_at, bytes);
+        }
+        if !bytes.is_empty() && !self.parser.lost() {
+            self.keep(direction, first_at, last_at, bytes);
+        }
+        self.gap(direction, first_at, last_at, missing);
+    }
+
     /// Bytes that are missing.
     pub fn gap(&mut self, direction: Direction, first_at: BootNanos, last_at: BootNanos, missing: u64) {
         if missing == 0 || self.parser.lost() {
             return;
         }
+        self.present(direction, true);
         self.kept[direction as usize] = Kept::default();
         self.parser.on_gap(Gap { direction, first_at, last_at, missing }, &mut self.exchanges);
-        let mut turn = direction.reverse();
-        while self.present(turn) {
-            turn = turn.reverse();
-        }
+        self.alternate(direction);
     }
 
     /// The end of the connection.
@@ -164,12 +174,27 @@ impl Driver {
         self.parser.on_close(at, &mut self.exchanges);
     }
 
-    /// Presents what is kept until nothing more is consumed; true if anything was.
-    fn present(&mut self, direction: Direction) -> bool {
+    fn keep(&mut self, direction: Direction, first_at: BootNanos, last_at: BootNanos, bytes: &[u8]) {
+        let kept = &mut self.kept[direction as usize];
+        kept.bytes.extend_from_slice(bytes);
+        kept.calls.push_back((bytes.len(), first_at, last_at));
+    }
+
+    /// Progress in a direction may release what the other one holds, and so on in turn.
+    fn alternate(&mut self, direction: Direction) {
+        let mut turn = direction.reverse();
+        while self.present(turn, false) {
+            turn = turn.reverse();
+        }
+    }
+
+    /// Presents what is kept until nothing more is consumed; true if anything was. With `cut`, a gap follows.
+    fn present(&mut self, direction: Direction, cut: bool) -> bool {
         let kept = &mut self.kept[direction as usize];
         let mut progress = false;
         while let (Some((_, first_at, _)), Some((_, _, last_at))) = (kept.calls.front(), kept.calls.back()) {
-            let segment = Segment { direction, first_at: *first_at, last_at: *last_at, bytes: &kept.bytes };
+            let (first_at, last_at, bytes) = (*first_at, *last_at, &kept.bytes);
+            let segment = Segment { direction, first_at, last_at, bytes, cut };
             let consumed = self.parser.on_segment(segment, &mut self.exchanges);
             assert!(consumed <= kept.bytes.len(), "consumed more than there was");
             if consumed == 0 || self.parser.lost() {
@@ -296,7 +321,7 @@ pub fn check_gaps(protocol: &dyn Protocol, fixture: &Fixture) {
     }
 }
 
-/// Of each call only a prefix was copied, however short: what comes out is true.
+/// Of each call only a prefix was copied, however short: what comes out is true. Also if that may not be the start.
 ///
 /// # Panics
 /// If not so.
@@ -304,19 +329,25 @@ pub fn check_copy_limits(protocol: &dyn Protocol, fixture: &Fixture) {
     let truth = run(protocol, fixture);
     let end = fixture.closed_at();
     for limit in (1..100).chain((100..2000).step_by(25)) {
-        let what = format!("{}: {limit} bytes of each call", fixture.name);
-        check_found(&run_copying(protocol, fixture, limit), &truth, end, false, &what);
+        for from_start in [true, false] {
+            let what = format!("{}: {limit} bytes of each call, from_start={from_start}", fixture.name);
+            check_found(&run_copying(protocol, fixture, limit, from_start), &truth, end, false, &what);
+        }
     }
 }
 
 /// Feeds the first `limit` bytes of each call, the rest as a gap.
 #[must_use]
-pub fn run_copying(protocol: &dyn Protocol, fixture: &Fixture, limit: usize) -> Vec<Exchange> {
-    let mut driver = Driver::new(protocol, fixture.context(true));
+pub fn run_copying(
+    protocol: &dyn Protocol,
+    fixture: &Fixture,
+    limit: usize,
+    from_start: bool,
+) -> Vec<Exchange> {
+    let mut driver = Driver::new(protocol, fixture.context(from_start));
     for chunk in &fixture.chunks {
         let (copied, rest) = chunk.bytes.split_at(limit.min(chunk.bytes.len()));
-        driver.feed(chunk.direction, chunk.first_at, chunk.last_at, copied);
-        driver.gap(chunk.direction, chunk.first_at, chunk.last_at, rest.len() as u64);
+        driver.feed_cut(chunk.direction, chunk.first_at, chunk.last_at, copied, rest.len() as u64);
     }
     driver.close(fixture.closed_at());
     driver.exchanges

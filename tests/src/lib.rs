@@ -1,1 +1,15 @@
-//! Helpers shared by the end-to-end tests.
+//! Helpers shared by the end-to-end tests: programs that are started and surely ended, and what they say as data.
+//!
+//! A test begins with [`machine::ready`], which says whether it can run here and keeps others from running beside it.
+//! Helpers panic when something does not work: the test has failed then, and the message says which part of it.
+
+pub mod agent;
+pub mod client;
+pub mod config;
+pub mod machine;
+pub mod nginx;
+pub mod otlp;
+pub mod program;
+pub mod python;
+pub mod rotel;
+pub mod wrk;

@@ -23,6 +23,8 @@ pub mod op {
     pub const ACCEPT: u32 = 6;
     /// mmap.
     pub const MMAP: u32 = 7;
+    /// `call(fd, file, ...)`: the bytes are in no memory of the process.
+    pub const FILE: u32 = 8;
     /// Mask of the low bits.
     pub const SHAPE: u32 = 0xff;
 }
@@ -38,6 +40,7 @@ pub const TABLE: &[Row] = &[
     ("writev", 20, 66, op::SENDS | op::IOVEC),
     ("sendto", 44, 206, op::SENDS | op::BUFFER),
     ("recvfrom", 45, 207, op::RECEIVES | op::BUFFER),
+    ("sendfile", 40, 71, op::SENDS | op::FILE),
     ("sendmsg", 46, 211, op::SENDS | op::MESSAGE),
     ("recvmsg", 47, 212, op::RECEIVES | op::MESSAGE),
     ("sendmmsg", 307, 269, op::SENDS | op::MESSAGES),

@@ -144,6 +144,7 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     match shape {
         op::BUFFER => emit::buffer(&data, address),
         op::IOVEC => emit::iovecs(&data, address, register::<K>(regs, registers::ARGUMENT_2)?),
+        op::FILE => emit::uncopied(&data),
         op::MESSAGE => {
             // SAFETY: integers of the process.
             let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;

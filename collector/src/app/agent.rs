@@ -38,6 +38,8 @@ const BUSY_WAIT: Duration = Duration::from_millis(10);
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 /// Between two calls of [`Pipeline::tick`].
 const TICK: Duration = Duration::from_millis(100);
+/// How long the ring is emptied at the end, if it does not get empty.
+const DRAIN_TIME_MAX: Duration = Duration::from_millis(500);
 /// Records taken from the ring between two looks at the clock.
 const DRAIN_MAX: usize = 16_384;
 
@@ -142,8 +144,10 @@ impl Agent {
                 break;
             }
         }
-        // What was submitted before we decided to stop is still part of the accounts.
-        self.drain();
+        // What was submitted before we decided to stop is still part of the accounts; on a busy host there is always
+        // something new.
+        let enough = Instant::now() + DRAIN_TIME_MAX;
+        while self.drain() == DRAIN_MAX && Instant::now() < enough {}
         self.pipeline.shutdown(Instant::now() + self.shutdown_timeout);
         let Self { source, losses, pipeline, scanner, .. } = self;
         Summary::of_agent(&pipeline, &source, &losses, scanner.stop())

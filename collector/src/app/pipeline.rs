@@ -176,6 +176,10 @@ impl Pipeline {
         match process.change {
             ProcessChange::Exec => {
                 self.services.forget(process.tgid);
+                // At once: a command that asks for one thing is often gone before its first connection is heard of.
+                if matches!(self.naming, Naming::Processes) {
+                    self.services.of(process.tgid, &process.comm);
+                }
                 self.scans.insert(process.tgid);
             }
             ProcessChange::Mapped => {
@@ -209,8 +213,10 @@ impl Pipeline {
         };
         let exclude = &self.exclude;
         let excluded = *self.excluded.entry(service.id).or_insert_with(|| {
-            let path = service.attributes.get(key::PROCESS_EXECUTABLE_PATH).and_then(Value::as_str);
-            path.is_some_and(|path| exclude.matches_executable(path))
+            // Of a process that was gone too soon, only the name is known.
+            let path = service.attributes.get(key::PROCESS_EXECUTABLE_PATH);
+            let executable = path.or_else(|| service.attributes.get(key::PROCESS_EXECUTABLE_NAME));
+            executable.and_then(Value::as_str).is_some_and(|path| exclude.matches_executable(path))
         });
         if excluded {
             self.counts.excluded += 1;

@@ -1,8 +1,8 @@
 //! Feeds one parser as `protocols::Parser` demands: step by step, with fitting times, and again when it held back.
 //!
 //! After each step of one direction the other one is offered again, since its parser may have waited for just that.
-//! A parser that returns 0 before a gap may need bytes that will never come, or may be holding a response until its
-//! request arrives; the two look alike, so the gap waits until the other direction has moved, and no longer than
+//! Bytes before a gap are presented as cut. A parser that returns 0 for them is holding a response until its request
+//! arrives, or the like; so the gap waits until the other direction has moved, and no longer than
 //! [`super::reassembly::HELD_NS`].
 
 use spantap_ebpf_common::event::Flow;
@@ -73,16 +73,16 @@ impl Driver {
         let mut rest = chunk.bytes;
         if queue.is_empty() {
             // The steady path: straight from the event, without a copy.
-            let taken = self.step_through(direction, rest, chunk.times, shared);
+            let taken = self.step_through(direction, chunk, shared);
             progress = taken > 0;
             rest = rest.get(taken..).unwrap_or_default();
             progress |= self.keep(direction, queue, rest, chunk.times, shared);
+            progress |= self.pass_gap(direction, queue, chunk.missing, chunk.times, shared);
         } else {
             progress |= self.keep(direction, queue, rest, chunk.times, shared);
-            progress |= self.drain(direction, queue, false, shared);
-        }
-        if chunk.missing > 0 {
+            // Before the bytes are presented: they are cut then.
             progress |= self.pass_gap(direction, queue, chunk.missing, chunk.times, shared);
+            progress |= self.drain(direction, queue, false, shared);
         }
         if progress {
             self.alternate(lanes, flow, shared);
@@ -109,17 +109,14 @@ impl Driver {
         }
     }
 
-    /// Presents `bytes` until the parser returns 0 or all is consumed; returns how many were.
-    fn step_through(
-        &mut self,
-        direction: Direction,
-        bytes: &[u8],
-        times: Times,
-        shared: &mut Shared,
-    ) -> usize {
+    /// Presents the bytes of `chunk` until the parser returns 0 or all is consumed; returns how many were.
+    fn step_through(&mut self, direction: Direction, chunk: Chunk<'_>, shared: &mut Shared) -> usize {
+        let Chunk { bytes, missing, times } = chunk;
         let mut taken = 0;
         while let Some(bytes) = bytes.get(taken..).filter(|bytes| !bytes.is_empty()) {
-            let step = self.present(direction, bytes, times, shared);
+            let (first_at, last_at) = (times.first, times.last);
+            let segment = Segment { direction, first_at, last_at, bytes, cut: missing > 0 };
+            let step = self.present(segment, shared);
             if step == 0 {
                 break;
             }
@@ -128,11 +125,11 @@ impl Driver {
         taken
     }
 
-    fn present(&mut self, direction: Direction, bytes: &[u8], times: Times, shared: &mut Shared) -> usize {
-        let segment = Segment { direction, first_at: times.first, last_at: times.last, bytes };
+    fn present(&mut self, segment: Segment<'_>, shared: &mut Shared) -> usize {
+        let length = segment.bytes.len();
         let step = self.parser.on_segment(segment, &mut shared.exchanges);
-        debug_assert!(step <= bytes.len(), "{} consumed more than it was given", self.protocol.name());
-        let step = step.min(bytes.len());
+        debug_assert!(step <= length, "{} consumed more than it was given", self.protocol.name());
+        let step = step.min(length);
         shared.counters.parsed_bytes += step as u64;
         step
     }
@@ -147,11 +144,14 @@ impl Driver {
                     queue.pop_gap();
                     self.tell_gap(direction, missing, times, shared);
                 }
-                Front::Run { bytes, times, cut } => match self.present(direction, bytes, times, shared) {
-                    0 if cut && force => shared.counters.incomplete_bytes += queue.drop_run(),
-                    0 => break,
-                    step => queue.consume(step),
-                },
+                Front::Run { bytes, times: Times { first, last }, cut } => {
+                    let segment = Segment { direction, first_at: first, last_at: last, bytes, cut };
+                    match self.present(segment, shared) {
+                        0 if cut && force => shared.counters.incomplete_bytes += queue.drop_run(),
+                        0 => break,
+                        step => queue.consume(step),
+                    }
+                }
             }
             progress = true;
         }
@@ -217,7 +217,7 @@ impl Driver {
         shed
     }
 
-    /// A gap comes next: now if nothing stands before it, else in line.
+    /// A gap comes next, if anything is missing: now if nothing stands before it, else in line. True if it was told.
     fn pass_gap(
         &mut self,
         direction: Direction,
@@ -226,6 +226,9 @@ impl Driver {
         times: Times,
         shared: &mut Shared,
     ) -> bool {
+        if missing == 0 {
+            return false;
+        }
         if !queue.is_empty() {
             queue.push_gap(missing, times);
             return false;

@@ -20,11 +20,14 @@
 //! pipeline sends a request only after the whole response to the one before; for such a client nothing else can wait
 //! when a turn opens, so the next response byte begins its answer. That answer must then start exactly there, with a
 //! status line, else the request is dropped. Pipelining cannot be ruled out by looking, so it is watched for: a second
-//! request in one call, or one sent before the response to the first began, ends pairing for the rest of a connection
-//! that is not `Exact`.
+//! request in one call, or one sent before the response to the first began (whether it was queued or left out), ends
+//! pairing for the rest of a connection, but for requests that were queued while it was `Exact`.
 //!
 //! A message whose end cannot be known (its head was cut, its framing lost in a gap) is *open*: it lasts until the
-//! other side's turn, so its exchange is finished by the next request or by the end of the connection.
+//! other side's turn, so its exchange is finished by the next request or by the end of the connection. A request whose
+//! head is cut is queued as one that is whole, and leaves `Lost` behind it: what was not copied may hide a body, or
+//! more requests. So every request of a client whose heads are always cut has to open a turn. For those that hide
+//! behind a cut head the rule above holds as for any others: they cannot be seen, only watched for.
 //!
 //! Times: `response_start` is the first byte of the final response, interim ones (1xx) count neither into times nor
 //! into bytes; `end` is the response's last byte, also if the request's body ended after it.
@@ -62,6 +65,8 @@ pub(super) struct Http1Parser {
     responses_latest: Option<BootNanos>,
     /// A second request was seen before the response to the first began.
     pipelined: bool,
+    /// When the first request began that was left out since the front of the queue waits.
+    left_out_at: Option<BootNanos>,
     failures: u8,
     handed_over: bool,
     dropped: u64,
@@ -96,6 +101,8 @@ struct Pending {
     exchange: Exchange,
     method: Method,
     stage: Stage,
+    /// Queued while the connection was not `Exact`.
+    assumed: bool,
     /// All of the request was read.
     request_read: bool,
     /// The request's end is unknown: it lasts until the response begins.
@@ -144,6 +151,7 @@ impl Http1Parser {
             requests_unclear: None,
             responses_latest: None,
             pipelined: false,
+            left_out_at: None,
             failures: 0,
             handed_over: false,
             dropped: 0,
@@ -215,6 +223,11 @@ impl Parser for Http1Parser {
 /// 101 ends the exchange, the other 1xx announce that the answer is still to come.
 fn is_final(status: u16) -> bool {
     status >= 200 || status == 101
+}
+
+/// What to consume of a line or a head that lacks its end: nothing, or all if the end will never come.
+fn unfinished(segment: &Segment<'_>) -> usize {
+    if segment.cut { segment.bytes.len() } else { 0 }
 }
 
 fn empty_lines(bytes: &[u8]) -> usize {

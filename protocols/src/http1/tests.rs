@@ -4,7 +4,7 @@ use super::{Http1, parser::Http1Parser};
 use crate::{
     exchange::{Exchange, Outcome},
     limits,
-    protocol::{BootNanos, Direction, OpenContext, Protocol, Role, Segment},
+    protocol::{BootNanos, Direction, Gap, OpenContext, Protocol, Role, Segment},
     semconv::key,
     testing::{Driver, Fixture, check_splits, render, run, run_copying},
 };
@@ -170,10 +170,135 @@ fn heads_longer_than_what_is_copied_still_pair() {
         let fixture = Fixture::parse(name, &std::fs::read_to_string(path).expect("a fixture"));
         let whole = pairs(&run(&Http1, &fixture));
         for limit in [64, 100, 150, 200, 1000] {
-            let found = run_copying(&Http1, &fixture, limit);
-            assert_eq!(pairs(&found), whole, "{name}: {limit} bytes of each call");
+            for from_start in [true, false] {
+                let found = run_copying(&Http1, &fixture, limit, from_start);
+                assert_eq!(pairs(&found), whole, "{name}: {limit} bytes of each call");
+            }
         }
     }
+}
+
+/// One call of which at most 4 KiB are copied; `at` is its time.
+fn call(driver: &mut Driver, direction: Direction, at: u64, bytes: &[u8]) {
+    let (copied, rest) = bytes.split_at(bytes.len().min(4096));
+    driver.feed_cut(direction, BootNanos(at), BootNanos(at), copied, rest.len() as u64);
+}
+
+/// A head longer than what is copied of a call.
+fn long(start: &str) -> Vec<u8> {
+    let big = "x".repeat(3_000);
+    format!("{start}\r\nHost: a\r\nX-Big: {big}\r\nX-Big2: {big}\r\n\r\n").into_bytes()
+}
+
+fn long_get(id: u64) -> Vec<u8> {
+    long(&format!("GET /{id} HTTP/1.1"))
+}
+
+#[test]
+fn of_cut_bytes_only_a_response_without_its_request_is_held() {
+    let mut parser = Http1.open(OpenContext { role: Role::Server, from_start: true, tls: false });
+    let mut present = |direction, bytes: &[u8]| {
+        let (first_at, last_at) = (BootNanos(1), BootNanos(1));
+        let taken =
+            parser.on_segment(Segment { direction, first_at, last_at, bytes, cut: true }, &mut Vec::new());
+        if taken > 0 {
+            parser.on_gap(Gap { direction, first_at, last_at, missing: 9 }, &mut Vec::new());
+        }
+        taken
+    };
+    assert_eq!(present(ToClient, b"HTTP/1.1 200 OK\r\nServ"), 0);
+    assert_eq!(present(ToServer, b"GET /1 HTTP/1.1\r\nHo"), 19);
+    assert_eq!(present(ToClient, b"HTTP/1.1 200 OK\r\nServ"), 21);
+    assert_eq!(present(ToServer, b"GE"), 2);
+    assert_eq!(present(ToClient, b"HT"), 2);
+}
+
+#[test]
+fn a_chunk_line_that_is_cut_ends_only_what_is_known_of_its_body() {
+    let mut driver = driver(true);
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1f";
+    call(&mut driver, ToServer, 1, &get(1));
+    driver.feed_cut(ToClient, BootNanos(2), BootNanos(2), head, 40);
+    call(&mut driver, ToServer, 3, &get(2));
+    call(&mut driver, ToClient, 4, OK);
+    assert_eq!(pairs(&driver.exchanges), "/1 200, /2 200");
+    assert_eq!(driver.exchanges[0].response_bytes, head.len() as u64 + 40);
+}
+
+#[test]
+fn a_body_behind_a_cut_head_is_no_request() {
+    for (body, expected) in [
+        (&b"{\"a\": 1}"[..], "/1 200, /2 200"),
+        // It could be the start of a method.
+        (b"END", "/1 200, /2 200"),
+        // It could be a second request: the connection may be pipelined.
+        (&get(9), "/1 200"),
+    ] {
+        let mut driver = driver(true);
+        call(&mut driver, ToServer, 1, &long("POST /1 HTTP/1.1"));
+        call(&mut driver, ToServer, 2, body);
+        call(&mut driver, ToClient, 3, OK);
+        call(&mut driver, ToServer, 4, &long_get(2));
+        call(&mut driver, ToClient, 5, OK);
+        assert_eq!(pairs(&driver.exchanges), expected, "{}", String::from_utf8_lossy(body));
+    }
+}
+
+#[test]
+fn what_is_not_copied_of_an_open_request_counts() {
+    let mut driver = driver(true);
+    let (head, body) = (long("POST /1 HTTP/1.1"), vec![b'x'; 9_000]);
+    for (from, to, bytes) in [(1, 3, &head), (4, 6, &body)] {
+        let missing = bytes.len() as u64 - 4096;
+        driver.feed_cut(ToServer, BootNanos(from), BootNanos(to), &bytes[..4096], missing);
+    }
+    call(&mut driver, ToClient, 7, OK);
+    assert_eq!(pairs(&driver.exchanges), "/1 200");
+    assert_eq!(driver.exchanges[0].request_bytes, (head.len() + body.len()) as u64);
+    assert_eq!(driver.exchanges[0].request_end, BootNanos(6));
+}
+
+#[test]
+fn a_target_that_is_cut_is_not_told() {
+    let target = format!("GET /{} HTTP/1.1", "y".repeat(5_000));
+    for from_start in [true, false] {
+        let mut driver = driver(from_start);
+        for turn in 0..3 {
+            call(&mut driver, ToServer, 10 * turn + 1, &long(&target));
+            call(&mut driver, ToClient, 10 * turn + 2, OK);
+        }
+        call(&mut driver, ToServer, 41, &long("GET /a?key=y HTTP/1.1"));
+        call(&mut driver, ToClient, 42, OK);
+        assert_eq!(pairs(&driver.exchanges), "- 200, - 200, - 200, /a 200");
+    }
+}
+
+#[test]
+fn a_request_left_out_while_another_waits_is_pipelining() {
+    let mut driver = driver(true);
+    // What follows the cut head in the same call may be a second request.
+    call(&mut driver, ToServer, 1, &long_get(1));
+    call(&mut driver, ToServer, 2, &long_get(3));
+    call(&mut driver, ToClient, 3, &answer(201));
+    call(&mut driver, ToServer, 4, &long_get(4));
+    call(&mut driver, ToClient, 5, &answer(202));
+    call(&mut driver, ToServer, 6, &get(5));
+    call(&mut driver, ToClient, 7, &answer(203));
+    assert_eq!(pairs(&driver.exchanges), "/1 201", "its connection was whole until then");
+    assert!(driver.parser().dropped() >= 3);
+}
+
+#[test]
+fn a_turn_that_was_assumed_ends_with_pipelining_also_behind_a_cut_head() {
+    let mut driver = driver(false);
+    call(&mut driver, ToServer, 1, &long_get(1));
+    call(&mut driver, ToClient, 2, &answer(201));
+    call(&mut driver, ToServer, 3, &long_get(2));
+    call(&mut driver, ToServer, 4, &long_get(3));
+    call(&mut driver, ToClient, 5, &answer(202));
+    call(&mut driver, ToServer, 6, &long_get(4));
+    call(&mut driver, ToClient, 7, &answer(203));
+    assert_eq!(pairs(&driver.exchanges), "/1 201");
 }
 
 #[test]
@@ -410,7 +535,7 @@ fn cost_of_an_exchange() {
         for (direction, bytes) in
             [(ToServer, &request[..]), (ToClient, &response[..]), (ToClient, &[b'x'; 100])]
         {
-            parser.on_segment(Segment { direction, first_at: at, last_at: at, bytes }, &mut out);
+            parser.on_segment(Segment { direction, first_at: at, last_at: at, bytes, cut: false }, &mut out);
         }
         assert_eq!(out.len(), 1);
         out.clear();

@@ -112,7 +112,7 @@ impl ToyParser {
 
 impl Parser for ToyParser {
     fn on_segment(&mut self, segment: Segment<'_>, out: &mut Vec<Exchange>) -> usize {
-        let Segment { direction, bytes, first_at, last_at } = segment;
+        let Segment { direction, bytes, first_at, last_at, .. } = segment;
         assert!(!bytes.is_empty() && first_at <= last_at);
         let asking = self.sides[0].body.is_some();
         let side = &mut self.sides[direction as usize];

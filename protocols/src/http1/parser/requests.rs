@@ -1,6 +1,6 @@
 //! The request direction: takes requests into the queue, or leaves them out where they could be paired wrongly.
 
-use super::{Http1Parser, Method, Pending, Reading, Stage, Step, empty_lines};
+use super::{Http1Parser, Method, Pending, Reading, Stage, Step, empty_lines, unfinished};
 use crate::{
     exchange::Exchange,
     http,
@@ -20,6 +20,11 @@ impl Http1Parser {
             Reading::Verdict => 0,
             Reading::Body(body) => self.read_request_body(body, segment, out),
             Reading::Seek => match self.sniff_request(segment.bytes) {
+                // Bytes that the other side has answered begin no request that could open a turn. They may be the rest
+                // of a body, and the next request must not be taken for their continuation.
+                Sniff::NeedMore if segment.cut || self.responses_latest > Some(segment.first_at) => {
+                    self.pass_requests(segment)
+                }
                 Sniff::NeedMore => 0,
                 Sniff::Match(Direction::ToServer) => self.read_request_head(segment, out),
                 _ => self.skip_requests(segment),
@@ -59,14 +64,19 @@ impl Http1Parser {
                 length
             }
             Head::Partial(cut) => {
-                let plausible = cut.filter(|head| !seeking || head.request.version.is_some());
+                // Out of frame, a target cut before its end is one only where a request must begin.
+                let begins = !seeking || (segment.cut && self.opens_turn(segment.first_at));
+                let plausible = cut.filter(|head| begins || head.request.version.is_some());
                 self.cut_request = plausible.map(|head| {
                     let mut pending = self.pending(&head, segment);
                     pending.exchange.request_bytes = segment.bytes.len() as u64;
                     pending.request_open = true;
                     Box::new(pending)
                 });
-                0
+                if segment.cut && self.cut_request.is_none() {
+                    self.leave_out(segment.first_at);
+                }
+                unfinished(segment)
             }
             Head::Invalid if seeking => self.skip_requests(segment),
             Head::Invalid => {
@@ -98,8 +108,7 @@ impl Http1Parser {
             }
             self.queue.push_back(pending);
         } else {
-            self.dropped += 1;
-            self.requests_unclear = Some(segment.first_at);
+            self.leave_out(segment.first_at);
         }
         self.owns_body = accepted;
         self.requests = match head.framing {
@@ -127,6 +136,7 @@ impl Http1Parser {
                 _ => Method::Other,
             },
             stage: Stage::Waiting,
+            assumed: self.step != Step::Exact,
             request_read: false,
             request_open: false,
         }
@@ -141,7 +151,13 @@ impl Http1Parser {
         let step = body.read(segment.bytes);
         self.requests = Reading::Body(body);
         match step {
-            BodyStep::NeedMore => 0,
+            BodyStep::NeedMore => {
+                let taken = unfinished(segment);
+                if taken > 0 {
+                    self.count_request(taken as u64, segment.first_at, segment.last_at);
+                }
+                taken
+            }
             BodyStep::More(taken) => {
                 self.count_request(taken as u64, segment.first_at, segment.last_at);
                 taken
@@ -186,10 +202,14 @@ impl Http1Parser {
                 }
             }
             Reading::Head | Reading::Seek => {
-                if let Some(cut) = cut {
+                if let Some(mut cut) = cut {
+                    let exchange = &mut cut.exchange;
+                    exchange.request_bytes = exchange.request_bytes.saturating_add(gap.missing);
+                    exchange.request_end = exchange.request_end.max(gap.last_at);
                     self.accept_cut_request(*cut, out);
+                } else {
+                    self.count_open_request(gap.missing, gap.last_at);
                 }
-                self.count_open_request(gap.missing, gap.first_at, gap.last_at);
             }
             Reading::Verdict => {}
         }
@@ -202,13 +222,21 @@ impl Http1Parser {
         if self.step != Step::Lost || self.opens_turn(cut.exchange.start) {
             self.queue.push_back(cut);
         } else {
-            self.dropped += 1;
+            self.leave_out(cut.exchange.start);
+        }
+    }
+
+    /// A request that began at `at` would not be paired with certainty.
+    pub(super) fn leave_out(&mut self, at: BootNanos) {
+        self.dropped += 1;
+        self.requests_unclear = self.requests_unclear.max(Some(at));
+        if self.queue.front().is_some_and(|front| front.stage == Stage::Waiting) {
+            self.left_out_at = self.left_out_at.or(Some(at));
         }
     }
 
     /// Bytes that begin no request, out of frame.
     pub(super) fn skip_requests(&mut self, segment: &Segment<'_>) -> usize {
-        self.count_open_request(segment.bytes.len() as u64, segment.first_at, segment.last_at);
         if head::holds_later_request(segment.bytes) {
             self.pipelined = true;
         }
@@ -217,6 +245,12 @@ impl Http1Parser {
         if new_turn && self.queue.is_empty() {
             self.fail();
         }
+        self.pass_requests(segment)
+    }
+
+    /// Bytes that may or may not begin a request, out of frame.
+    pub(super) fn pass_requests(&mut self, segment: &Segment<'_>) -> usize {
+        self.count_open_request(segment.bytes.len() as u64, segment.last_at);
         self.cut_request = None;
         self.requests_unclear = self.requests_unclear.max(Some(segment.first_at));
         segment.bytes.len()
@@ -254,11 +288,11 @@ impl Http1Parser {
         }
     }
 
-    pub(super) fn count_open_request(&mut self, bytes: u64, first_at: BootNanos, last_at: BootNanos) {
+    pub(super) fn count_open_request(&mut self, bytes: u64, last_at: BootNanos) {
         if let Some(pending) = self.queue.back_mut()
             && pending.request_open
             && pending.stage == Stage::Waiting
-            && first_at >= pending.exchange.request_end
+            && last_at >= pending.exchange.request_end
         {
             pending.exchange.request_bytes = pending.exchange.request_bytes.saturating_add(bytes);
             pending.exchange.request_end = last_at;

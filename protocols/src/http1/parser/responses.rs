@@ -1,6 +1,6 @@
 //! The response direction: gives each response to the front of the queue, and ends exchanges.
 
-use super::{CutResponse, Http1Parser, Method, Reading, Stage, Step, empty_lines, is_final};
+use super::{CutResponse, Http1Parser, Method, Reading, Stage, Step, empty_lines, is_final, unfinished};
 use crate::{
     exchange::Exchange,
     http,
@@ -85,7 +85,7 @@ impl Http1Parser {
                     last_at: segment.last_at,
                     length: segment.bytes.len(),
                 });
-                0
+                unfinished(segment)
             }
             Head::Invalid => {
                 self.fail();
@@ -97,11 +97,15 @@ impl Http1Parser {
 
     /// Says whether a response that began at `first_at` answers the front of the queue. Takes note of pipelining.
     pub(super) fn may_answer(&mut self, first_at: BootNanos) -> bool {
-        if self.queue.get(1).is_some_and(|second| second.exchange.start < first_at) {
-            self.pipelined = true;
-        }
-        let waits = self.queue.front().is_some_and(|front| front.stage == Stage::Waiting);
-        waits && !(self.pipelined && self.step == Step::Assumed)
+        self.watch(first_at);
+        let front = self.queue.front();
+        front.is_some_and(|front| front.stage == Stage::Waiting && !(self.pipelined && front.assumed))
+    }
+
+    /// Takes note of a second request that was sent before `at`, while the first one waited.
+    pub(super) fn watch(&mut self, at: BootNanos) {
+        let second = self.queue.get(1).map(|second| second.exchange.start);
+        self.pipelined |= [second, self.left_out_at].into_iter().flatten().any(|start| start < at);
     }
 
     pub(super) fn begin_response(
@@ -112,6 +116,9 @@ impl Http1Parser {
         length: usize,
     ) {
         let only = self.queue.len() == 1;
+        if only {
+            self.left_out_at = None;
+        }
         let Some(front) = self.queue.front_mut() else { return };
         front.stage = Stage::Responding;
         front.exchange.response_start = Some(first_at);
@@ -156,7 +163,13 @@ impl Http1Parser {
         let step = body.read(segment.bytes);
         self.responses = Reading::Body(body);
         match step {
-            BodyStep::NeedMore => 0,
+            BodyStep::NeedMore => {
+                let taken = unfinished(segment);
+                if taken > 0 {
+                    self.count_response(taken as u64, segment.last_at);
+                }
+                taken
+            }
             BodyStep::More(taken) => {
                 self.count_response(taken as u64, segment.last_at);
                 taken
@@ -251,9 +264,8 @@ impl Http1Parser {
         if self.queue.front().is_some_and(|front| front.stage == Stage::Answered) {
             self.emit(out);
         }
-        if self.queue.get(1).is_some_and(|second| second.exchange.start < at) {
-            self.pipelined = true;
-        }
+        self.watch(at);
+        self.left_out_at = None;
         self.dropped += self.queue.len() as u64;
         let newest = self.queue.back().map(|pending| pending.exchange.start);
         self.requests_unclear = self.requests_unclear.max(newest);
@@ -283,6 +295,7 @@ impl Http1Parser {
             out.push(pending.exchange);
         }
         if self.queue.is_empty() {
+            self.left_out_at = None;
             self.owns_body = false;
             self.queue.shrink_to(1);
         }
