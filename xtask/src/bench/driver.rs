@@ -157,7 +157,7 @@ fn cpu_time() -> Duration {
 /// Bursts of one run.
 const BURSTS: usize = 40;
 /// Bytes of records of one burst: below what wakes the reader, which would be timed too.
-const BURST_BYTES: usize = 1 << 20;
+const BURST_BYTES: usize = 1 << 19;
 /// Between two bursts; longer than the agent takes to look again.
 const PAUSE: Duration = Duration::from_millis(12);
 
