@@ -12,6 +12,8 @@ pub const ARGUMENT_0: u32 = 112;
 pub const ARGUMENT_1: u32 = 104;
 /// Third argument.
 pub const ARGUMENT_2: u32 = 96;
+/// Fourth argument.
+pub const ARGUMENT_3: u32 = 56;
 /// Fifth argument.
 pub const ARGUMENT_4: u32 = 72;
 /// The code segment, which tells 32-bit processes apart: their call numbers mean other calls.

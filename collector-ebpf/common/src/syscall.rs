@@ -9,6 +9,10 @@ pub mod op {
     pub const SENDS: u32 = 1 << 8;
     /// Bit: bytes come in.
     pub const RECEIVES: u32 = 1 << 9;
+    /// Bit: the fourth argument is flags as recv(2) has them.
+    pub const FLAGS_3: u32 = 1 << 10;
+    /// Bit: the third argument is.
+    pub const FLAGS_2: u32 = 1 << 11;
     /// Low bits, how the bytes are given: one buffer, `call(fd, buffer, ...)`.
     pub const BUFFER: u32 = 1;
     /// `call(fd, iovec, count)`.
@@ -39,12 +43,12 @@ pub const TABLE: &[Row] = &[
     ("readv", 19, 65, op::RECEIVES | op::IOVEC),
     ("writev", 20, 66, op::SENDS | op::IOVEC),
     ("sendto", 44, 206, op::SENDS | op::BUFFER),
-    ("recvfrom", 45, 207, op::RECEIVES | op::BUFFER),
+    ("recvfrom", 45, 207, op::RECEIVES | op::BUFFER | op::FLAGS_3),
     ("sendfile", 40, 71, op::SENDS | op::FILE),
     ("sendmsg", 46, 211, op::SENDS | op::MESSAGE),
-    ("recvmsg", 47, 212, op::RECEIVES | op::MESSAGE),
+    ("recvmsg", 47, 212, op::RECEIVES | op::MESSAGE | op::FLAGS_2),
     ("sendmmsg", 307, 269, op::SENDS | op::MESSAGES),
-    ("recvmmsg", 299, 243, op::RECEIVES | op::MESSAGES),
+    ("recvmmsg", 299, 243, op::RECEIVES | op::MESSAGES | op::FLAGS_3),
     ("connect", 42, 203, op::CONNECT),
     ("accept", 43, 202, op::ACCEPT),
     ("accept4", 288, 242, op::ACCEPT),

@@ -117,6 +117,10 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     let address = register::<K>(regs, registers::ARGUMENT_1)?;
     let sends = operation & op::SENDS != 0;
     let shape = operation & op::SHAPE;
+    if shape == op::MESSAGES && result > MESSAGES_MAX as u64 {
+        // Which of its bytes are whose cannot be told any more; the next call finds them as a gap.
+        return Err(Counter::MessagesSkipped);
+    }
     let size = if shape == op::MESSAGES { messages_bytes(address, result)? } else { result };
     let (before_sent, before_received) = if sends { (size as u32, 0) } else { (0, size as u32) };
     let Some((sock, found)) = connection::find(sk, before_sent, before_received)? else { return Ok(()) };
@@ -141,6 +145,9 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
         size: size as u32,
         captured: 0,
     };
+    if discards::<K>(regs, operation)? {
+        return emit::uncopied(&data);
+    }
     match shape {
         op::BUFFER => emit::buffer(&data, address),
         op::IOVEC => emit::iovecs(&data, address, register::<K>(regs, registers::ARGUMENT_2)?),
@@ -152,6 +159,20 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
         }
         _ => messages(&mut data, address, result),
     }
+}
+
+/// True if a receiving call was told to throw the bytes away (tcp(7), MSG_TRUNC): its buffers hold something else.
+#[inline(always)]
+fn discards<K: Kernel>(regs: u64, operation: u32) -> Result<bool, Counter> {
+    const MSG_TRUNC: u64 = 0x20;
+    let flags = if operation & op::FLAGS_3 != 0 {
+        register::<K>(regs, registers::ARGUMENT_3)?
+    } else if operation & op::FLAGS_2 != 0 {
+        register::<K>(regs, registers::ARGUMENT_2)?
+    } else {
+        0
+    };
+    Ok(flags & MSG_TRUNC != 0)
 }
 
 /// `struct mmsghdr { struct msghdr { name, namelen, iov, iovlen, control, controllen, flags }; unsigned int len; }`
