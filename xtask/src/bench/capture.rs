@@ -14,6 +14,7 @@ use super::agent::Agent;
 use super::bpf::Objects;
 use super::child::{RunTimeStatistics, bound};
 use super::driver::{Timing, WORKLOADS};
+use super::machine;
 use super::report::{Report, Table};
 use super::stats::{Spread, median};
 
@@ -33,19 +34,20 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
 fn end_to_end(plan: &Plan, workloads: &[(&str, &str)]) -> Result<Table> {
     let mut with: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut without: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    let mut dropped = 0;
+    let (mut dropped, mut disturbed) = (0, 0);
     for pair in 0..plan.pairs {
         eprintln!("capture: pair {} of {}", pair + 1, plan.pairs);
         // Which comes first alternates too: a machine that slows down is not held against one side.
         for is_with in [pair % 2 == 0, pair % 2 != 0] {
             let program = if is_with { Some(&plan.agent) } else { plan.against.as_ref() };
             let agent = program.map(|program| Agent::start(program, AGENT_CORE, &plan.folder)).transpose()?;
+            disturbed += usize::from(machine::others(agent.as_ref().map(Agent::pid)));
             let times = if is_with { &mut with } else { &mut without };
             for &(name, _) in workloads {
                 times.entry(name).or_default().push(drive(name)?.ns_per_call);
             }
             if let Some(agent) = agent {
-                dropped += agent.stop()?.sum("ring full");
+                dropped += agent.stop()?.lost();
             }
         }
     }
@@ -62,6 +64,7 @@ fn end_to_end(plan: &Plan, workloads: &[(&str, &str)]) -> Result<Table> {
     table.note("one thread holds both ends of a loopback connection, on core 0; the agent is on core 1");
     table.note("the bytes are HTTP/1 messages, which the agent parses; it exports to nothing");
     table.note(format!("records dropped because the ring was full: {dropped}"));
+    table.disturbed(disturbed);
     Ok(table)
 }
 

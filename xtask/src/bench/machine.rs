@@ -55,6 +55,11 @@ pub(super) fn warnings() -> Vec<String> {
     warnings
 }
 
+/// Whether an agent runs that is not ours.
+pub(super) fn others(ours: Option<u32>) -> bool {
+    procfs::named("spantap").into_iter().any(|pid| Some(pid) != ours)
+}
+
 /// How many cores there are.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)

@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::Plan;
 use super::agent::Agent;
 use super::child::Cores;
+use super::machine;
 use super::report::{Report, Table};
 use super::stats::{Spread, median};
 use super::web::{self, Case, FILE, Nginx, RETURN, Run, TLS};
@@ -58,8 +59,9 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
                 "lost",
             ],
         );
+        let mut disturbed = 0;
         for case in cases {
-            table.row(row(plan, setup, &nginx, case)?);
+            table.row(row(plan, setup, &nginx, case, &mut disturbed)?);
         }
         table.note(format!(
             "requests/s, worker us/request and busy: with {}, then with the agent",
@@ -70,12 +72,13 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
         );
         table.note("spans/request: 2 means that every request was seen on both sides, nginx's and wrk's");
         table.note(format!("target: {} keeps at least {KEEPS_MIN}", FILE.what));
+        table.disturbed(disturbed);
         report.add(table);
     }
     Ok(())
 }
 
-fn row(plan: &Plan, setup: &Setup, nginx: &Nginx, case: Case) -> Result<Vec<String>> {
+fn row(plan: &Plan, setup: &Setup, nginx: &Nginx, case: Case, disturbed: &mut usize) -> Result<Vec<String>> {
     let (mut with, mut without): (Vec<Run>, Vec<Run>) = (Vec::new(), Vec::new());
     // The first run finds cold caches.
     web::load(nginx, case, 1, setup.others, None, |_| Ok(()))?;
@@ -85,6 +88,7 @@ fn row(plan: &Plan, setup: &Setup, nginx: &Nginx, case: Case) -> Result<Vec<Stri
             let program = if is_with { Some(&plan.agent) } else { plan.against.as_ref() };
             let agent =
                 program.map(|program| Agent::start(program, setup.others, &plan.folder)).transpose()?;
+            *disturbed += usize::from(machine::others(agent.as_ref().map(Agent::pid)));
             let run = web::load(nginx, case, plan.seconds, setup.others, agent, |_| Ok(()))?;
             if is_with { &mut with } else { &mut without }.push(run);
         }
@@ -97,7 +101,7 @@ fn row(plan: &Plan, setup: &Setup, nginx: &Nginx, case: Case) -> Result<Vec<Stri
         format!("{without:.digits$}, {with:.digits$}")
     };
     let agent_us = median(with.iter().map(|run| run.agent_cpu.as_secs_f64() * 1e6 / run.requests as f64));
-    let lost: u64 = with.iter().map(|run| run.accounts.sum("ring full")).sum();
+    let lost: u64 = with.iter().map(|run| run.accounts.lost()).sum();
     Ok(vec![
         case.what.to_owned(),
         both(|run| run.per_second, 0),

@@ -39,10 +39,10 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(next()? + next()?)
 }
 
-/// Processes of this name.
+/// Processes whose name begins so.
 pub(super) fn named(name: &str) -> Vec<u32> {
     let is =
-        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(name));
     all().filter(is).collect()
 }
 

@@ -30,6 +30,13 @@ impl Table {
         self.notes.push(text.into());
     }
 
+    /// Says in how many runs an agent that is not ours was there.
+    pub(super) fn disturbed(&mut self, runs: usize) {
+        if runs > 0 {
+            self.note(format!("DISTURBED: another spantap was running at the start of {runs} runs"));
+        }
+    }
+
     fn text(&self) -> String {
         let all = || std::iter::once(&self.columns).chain(&self.rows);
         let width = |i: usize| all().map(|row| row[i].chars().count()).max().unwrap_or_default();
