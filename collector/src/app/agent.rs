@@ -148,9 +148,11 @@ impl Agent {
         // something new.
         let enough = Instant::now() + DRAIN_TIME_MAX;
         while self.drain() == DRAIN_MAX && Instant::now() < enough {}
+        // Detaching takes a second, in which the ring fills with what nobody will read: that is no loss of this run.
+        let lost: Vec<_> = self.losses.all().collect();
         self.pipeline.shutdown(Instant::now() + self.shutdown_timeout);
-        let Self { source, losses, pipeline, scanner, .. } = self;
-        Summary::of_agent(&pipeline, &source, &losses, scanner.stop())
+        let Self { source, pipeline, scanner, .. } = self;
+        Summary::of_agent(&pipeline, &source, &lost, scanner.stop())
     }
 
     fn drain(&mut self) -> usize {

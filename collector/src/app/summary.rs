@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use spantap_ebpf_common::Counter;
+
 use super::pipeline::Pipeline;
 use crate::{
     discovery::tls::TlsCounts,
     export::otlp::{DestinationStats, DropReason},
-    kernel::{Losses, Source},
+    kernel::Source,
     replay::ReplayCounters,
 };
 
@@ -22,7 +24,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(super) fn of_agent(pipeline: &Pipeline, source: &Source, losses: &Losses, tls: TlsCounts) -> Self {
+    pub(super) fn of_agent(
+        pipeline: &Pipeline,
+        source: &Source,
+        lost: &[(Counter, u64)],
+        tls: TlsCounts,
+    ) -> Self {
         let mut summary = Self::of_pipeline(pipeline);
         let (records, undecodable) = source.counts();
         summary.passed.insert(0, ("kernel records".into(), records));
@@ -30,7 +37,7 @@ impl Summary {
         summary.left_out.push(("undecodable records".into(), undecodable));
         summary
             .left_out
-            .extend(losses.all().map(|(counter, n)| (format!("kernel: {}", words(counter.name())), n)));
+            .extend(lost.iter().map(|&(counter, n)| (format!("kernel: {}", words(counter.name())), n)));
         summary.left_out.push(("TLS libraries that cannot be watched".into(), tls.refused));
         summary.left_out.push(("TLS libraries gone before they could be watched".into(), tls.gone));
         summary
