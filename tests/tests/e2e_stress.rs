@@ -73,7 +73,8 @@ fn a_full_ring_buffer_is_counted_and_makes_no_wrong_span() {
         let prefixes = ["ok", "missing", "failed"].map(|name| format!("/{name}/{round}-"));
         agent.program().signal(libc::SIGSTOP);
         let lines = nginx.log_lines();
-        let wrk = Wrk::start(&nginx.url(""), 2, 2_000, &prefixes.each_ref().map(String::as_str));
+        let wrk =
+            Wrk::start_at_full_speed(&nginx.url(""), 2, 2_000, &prefixes.each_ref().map(String::as_str));
         // It is stopped while the ring fills, and wakes up in the middle of the traffic.
         nginx.wait_for_log(lines + 1_500);
         agent.program().signal(libc::SIGCONT);
