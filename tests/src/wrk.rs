@@ -15,14 +15,28 @@ pub struct Wrk {
 impl Wrk {
     /// Starts one thread for each connection. Each asks for `prefixes` in turn, every path with a number of its own
     /// (`/ok/0-17`), and stops after `each` answers: no request is under way then, so that both ends agree on the
-    /// number of requests.
+    /// number of requests. It waits for a millisecond before each request: how fast the agent can be at most is for
+    /// benchmarks to say, and a machine that is busy with other things must not decide whether a test passes.
     #[must_use]
     pub fn start(origin: &str, connections: usize, each: usize, prefixes: &[&str]) -> Self {
+        Self::start_with(1, origin, connections, each, prefixes)
+    }
+
+    /// The same as fast as it can.
+    #[must_use]
+    pub fn start_at_full_speed(origin: &str, connections: usize, each: usize, prefixes: &[&str]) -> Self {
+        Self::start_with(0, origin, connections, each, prefixes)
+    }
+
+    fn start_with(delay_ms: u32, origin: &str, connections: usize, each: usize, prefixes: &[&str]) -> Self {
         let folder = folder();
         let script = folder.path().join("requests.lua");
         let list = prefixes.iter().map(|prefix| format!("{prefix:?}")).collect::<Vec<_>>().join(", ");
-        fs::write(&script, SCRIPT.replace("%EACH%", &each.to_string()).replace("%PREFIXES%", &list))
-            .expect("a fresh folder");
+        let text = SCRIPT
+            .replace("%EACH%", &each.to_string())
+            .replace("%PREFIXES%", &list)
+            .replace("%DELAY%", &delay_ms.to_string());
+        fs::write(&script, text).expect("a fresh folder");
         let mut command = Command::new("wrk");
         let connections = connections.to_string();
         command.args(["--connections", &connections, "--threads", &connections, "--duration", "120s"]);
@@ -53,6 +67,10 @@ end
 function request()
     sent = sent + 1
     return wrk.format("GET", prefixes[sent % #prefixes + 1] .. id .. "-" .. sent)
+end
+
+function delay()
+    return %DELAY%
 end
 
 function response()

@@ -28,9 +28,9 @@ const LOCATIONS: &str = r"
 const STATUSES: &[(&str, u16)] =
     &[("/ok/", 200), ("/missing/", 404), ("/failed/", 500), ("/moved/", 302), ("/files/", 200)];
 
-/// wrk has no rate: each connection asks again as soon as it has the answer, so two of them load one worker fully.
-const CONNECTIONS: usize = 2;
-const EACH: usize = 10_000;
+/// Four that wait for a millisecond between their requests: some 3,000 requests a second.
+const CONNECTIONS: usize = 4;
+const EACH: usize = 5_000;
 
 #[test]
 fn twenty_thousand_requests_are_as_many_spans() {

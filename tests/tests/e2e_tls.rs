@@ -79,7 +79,7 @@ fn five_thousand_requests_are_as_many_spans() {
     let nginx = Nginx::start(LOCATIONS);
     let mut agent = Agent::start();
     agent.wait_for_tls();
-    let wrk = Wrk::start(&nginx.tls_url(""), 2, 2_500, &["/ok/", "/missing/"]);
+    let wrk = Wrk::start(&nginx.tls_url(""), 4, 1_250, &["/ok/", "/missing/"]);
     nginx.wait_for_log(5_000);
     println!("{}", wrk.finish());
     let port = nginx.tls_port;
