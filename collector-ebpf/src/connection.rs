@@ -12,6 +12,8 @@ use spantap_ebpf_common::{
 use crate::{
     counters, emit,
     maps::{CONNECTIONS, Connection, connection_flag},
+    read::{self, Checked, Kernel},
+    settings,
     socket::{Sock, TCP_SYN_SENT},
 };
 
@@ -53,11 +55,36 @@ pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
     announce(sock, connection.id, role | flag::FROM_START)
 }
 
+/// Remembers a connection whose handshake has just ended; it is announced by the first call that uses it, for here
+/// nobody knows whose it will be.
+#[inline(always)]
+pub fn established(sk: u64, unsaid: u32) -> Result<(), Counter> {
+    let Some(sock) = Sock::tcp(sk)? else { return Ok(()) };
+    let connection = Connection {
+        id: new_id(),
+        sent: 0,
+        received: 0,
+        sent_seq: sock.write_seq()?,
+        received_seq: sock.copied_seq()?,
+        flags: connection_flag::RECEIVED_KNOWN | unsaid,
+        _pad: 0,
+    };
+    CONNECTIONS.insert(sk, connection, 0).map_err(|_| Counter::ConnectionTableFull)
+}
+
 /// The entry of a socket that a call has just used; made now if the connection is older than the agent.
 /// `None` if it is no TCP socket.
 #[inline(always)]
 pub fn find(sk: u64, sent: u32, received: u32) -> Result<Option<(Sock, *mut Connection)>, Counter> {
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
+        // SAFETY: a map value lives as long as the program runs.
+        let entry = unsafe { &mut *known };
+        let unsaid = entry.flags & (connection_flag::UNSAID_CLIENT | connection_flag::UNSAID_SERVER);
+        if unsaid != 0 {
+            entry.flags &= !unsaid;
+            let role = if unsaid == connection_flag::UNSAID_CLIENT { flag::CLIENT } else { flag::SERVER };
+            announce(Sock(sk), entry.id, role | flag::FROM_START)?;
+        }
         return Ok(Some((Sock(sk), known)));
     }
     let Some(sock) = Sock::tcp(sk)? else { return Ok(None) };
@@ -88,11 +115,22 @@ fn announce(sock: Sock, id: u64, flags: u16) -> Result<(), Counter> {
         family: 0,
         _pad: 0,
         netns: 0,
-        _pad2: 0,
+        parent: parent_tgid(),
         comm: emit::comm(),
     };
     sock.describe(&mut open)?;
     emit::fixed(open)
+}
+
+/// The process whose child the current one is; 0 if that cannot be read.
+#[inline(always)]
+fn parent_tgid() -> u32 {
+    // SAFETY: a pointer and an integer, read through the checking helper.
+    unsafe {
+        read::kernel(Checked::task(), settings::TASK_REAL_PARENT.load())
+            .and_then(|parent| read::kernel(parent, settings::TASK_TGID.load()))
+            .unwrap_or(0)
+    }
 }
 
 impl Connection {

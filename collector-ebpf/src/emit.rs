@@ -69,7 +69,8 @@ pub fn buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
     match wanted {
         0..=256 => from_buffer::<256>(data, address, wanted),
         257..=1024 => from_buffer::<1024>(data, address, wanted),
-        1025..=4096 => from_buffer::<4096>(data, address, wanted),
+        1025..=2048 => from_buffer::<2048>(data, address, wanted),
+        2049..=4096 => from_buffer::<4096>(data, address, wanted),
         _ => from_buffer::<16384>(data, address, wanted),
     }
 }
@@ -91,7 +92,8 @@ pub fn iovecs(data: &record::Data, vector: u64, count: u64) -> Result<(), Counte
     match wanted {
         0..=256 => from_iovecs::<256, 512>(data, vector, count, wanted),
         257..=1024 => from_iovecs::<1024, 2048>(data, vector, count, wanted),
-        1025..=4096 => from_iovecs::<4096, 8192>(data, vector, count, wanted),
+        1025..=2048 => from_iovecs::<2048, 4096>(data, vector, count, wanted),
+        2049..=4096 => from_iovecs::<4096, 8192>(data, vector, count, wanted),
         _ => from_iovecs::<16384, 32768>(data, vector, count, wanted),
     }
 }

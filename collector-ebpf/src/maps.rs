@@ -63,6 +63,10 @@ pub mod connection_flag {
     pub const RECEIVED_KNOWN: u32 = 1 << 0;
     /// A TLS session is bound to it: its bytes are ciphertext and are not reported.
     pub const TLS: u32 = 1 << 1;
+    /// Not announced yet, since it was met where no process could be named: this end connected.
+    pub const UNSAID_CLIENT: u32 = 1 << 2;
+    /// Likewise: this end accepted.
+    pub const UNSAID_SERVER: u32 = 1 << 3;
 }
 
 /// What a thread is doing.

@@ -110,6 +110,16 @@ impl Sock {
         unsafe { read::kernel::<u64>(self.0, ICSK_ULP_OPS.load()) }.is_ok_and(|ops| ops != 0)
     }
 
+    /// True if a process has it as a file; the kernel's own sockets (of NFS, say) belong to no process.
+    #[inline(always)]
+    pub fn has_file(self) -> Result<bool, Counter> {
+        // SAFETY: pointers.
+        unsafe {
+            let socket: u64 = read::kernel(self.0, SK_SOCKET.load())?;
+            Ok(socket != 0 && read::kernel::<u64>(socket, SOCKET_FILE.load())? != 0)
+        }
+    }
+
     /// Fills in the addresses.
     #[inline(always)]
     pub fn describe(self, open: &mut record::Open) -> Result<(), Counter> {

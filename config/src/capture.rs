@@ -24,7 +24,9 @@ pub enum Backend {
     /// The best that the running kernel offers.
     #[default]
     Auto,
-    /// The tracepoints of system calls.
+    /// The tracepoints of the socket layer: Linux 6.17 and later.
+    Sockets,
+    /// The tracepoints of system calls: everywhere.
     Syscalls,
 }
 
@@ -52,7 +54,11 @@ impl Capture {
         let mut capture = Self::default();
         let mut section = field.section()?;
         section.set("backend", &mut capture.backend, |field| {
-            field.choice(&[("auto", Backend::Auto), ("syscalls", Backend::Syscalls)])
+            field.choice(&[
+                ("auto", Backend::Auto),
+                ("sockets", Backend::Sockets),
+                ("syscalls", Backend::Syscalls),
+            ])
         });
         section.set("bytes_per_call", &mut capture.bytes_per_call, |f| f.size(Size(64)..=Size::kib(16)));
         section.set("ring_buffer", &mut capture.ring_buffer, |field| {

@@ -153,7 +153,7 @@ impl Problems {
 /// One block per problem, as compilers do it:
 ///
 /// ```text
-/// spantap.yaml:12:7: distribution.spantap.capture.backend: expected auto or syscalls, found `syscall`
+/// spantap.yaml:12:7: distribution.spantap.capture.backend: expected auto, sockets or syscalls, found `syscall`
 ///   hint: did you mean `syscalls`?
 /// ```
 impl fmt::Display for Problems {

@@ -232,7 +232,7 @@ fn programs() -> Option<usize> {
         listed
             .stdout
             .lines()
-            .filter(|line| line.contains("name ssl_io_enter") || line.contains("name sys_exit"))
+            .filter(|line| line.contains("name ssl_io_enter") || line.contains("name tcp_destroy_sock"))
             .count()
     })
 }

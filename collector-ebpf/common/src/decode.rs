@@ -56,6 +56,7 @@ fn open(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         local: address(open.family, &open.local, open.local_port)?,
         peer: address(open.family, &open.peer, open.peer_port)?,
         netns: open.netns,
+        parent: Tgid(open.parent),
         comm: open.comm,
     }))
 }

@@ -76,6 +76,8 @@ pub struct Open {
     pub peer: SocketAddr,
     /// Inode number of the network namespace; 0 if unknown.
     pub netns: u32,
+    /// The process's parent; 0 if unknown.
+    pub parent: Tgid,
     /// The thread's name, padded with zeros.
     pub comm: [u8; COMM_BYTES],
 }

@@ -12,6 +12,8 @@ macro_rules! for_each_offset {
     ($callback:ident) => {
         $callback! {
             TASK_FILES = "task_struct.files",
+            TASK_REAL_PARENT = "task_struct.real_parent",
+            TASK_TGID = "task_struct.tgid",
             TASK_SIGNAL = "task_struct.signal",
             SIGNAL_LIVE = "signal_struct.live",
             FILES_FDT = "files_struct.fdt",
@@ -22,6 +24,8 @@ macro_rules! for_each_offset {
             FILE_INODE = "file.f_inode",
             INODE_MODE = "inode.i_mode",
             SOCKET_SK = "socket.sk",
+            SOCKET_FILE = "socket.file",
+            SK_SOCKET = "sock.sk_socket",
             SK_FAMILY = "sock.__sk_common.skc_family",
             SK_STATE = "sock.__sk_common.skc_state",
             SK_PROTOCOL = "sock.sk_protocol",

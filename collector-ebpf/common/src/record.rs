@@ -81,8 +81,8 @@ pub struct Open {
     pub _pad: u16,
     /// Inode number of the network namespace; 0 if unknown.
     pub netns: u32,
-    /// Zero.
-    pub _pad2: u32,
+    /// The process's parent, whose name a forked child bears; 0 if unknown.
+    pub parent: u32,
     /// `task_struct.comm` of the thread.
     pub comm: [u8; COMM_BYTES],
 }

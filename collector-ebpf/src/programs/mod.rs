@@ -5,3 +5,4 @@ mod openssl;
 mod process;
 mod socket_life;
 mod socket_syscall;
+mod socket_traced;

@@ -87,8 +87,9 @@ fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Counter> {
     }
 }
 
+/// A register that the kernel saved at the entry of the current system call.
 #[inline(always)]
-fn register<K: Kernel>(regs: u64, offset: u32) -> Result<u64, Counter> {
+pub(super) fn register<K: Kernel>(regs: u64, offset: u32) -> Result<u64, Counter> {
     // SAFETY: an integer of the saved registers, which are an argument of the program.
     unsafe { K::read(regs, offset) }
 }
@@ -163,7 +164,7 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
 
 /// True if a receiving call was told to throw the bytes away (tcp(7), MSG_TRUNC): its buffers hold something else.
 #[inline(always)]
-fn discards<K: Kernel>(regs: u64, operation: u32) -> Result<bool, Counter> {
+pub(super) fn discards<K: Kernel>(regs: u64, operation: u32) -> Result<bool, Counter> {
     const MSG_TRUNC: u64 = 0x20;
     let flags = if operation & op::FLAGS_3 != 0 {
         register::<K>(regs, registers::ARGUMENT_3)?

@@ -108,7 +108,7 @@ impl Pipeline {
             Event::Process(process) => self.on_process(process),
             // While the process is there to be read; a short-lived one will not be when its exchange is finished.
             Event::Open(open) if matches!(self.naming, Naming::Processes) => {
-                self.services.of(open.tgid, &open.comm);
+                self.services.of_child(open.tgid, open.parent, &open.comm);
             }
             _ => {}
         }

@@ -237,6 +237,11 @@ fn destination(from: &config::OtlpExporter, signal: Signal) -> Result<Destinatio
 pub(super) fn kernel_settings(capture: &config::Capture) -> kernel::Settings {
     let bytes = |size: config::Size| u32::try_from(size.bytes()).unwrap_or(u32::MAX);
     kernel::Settings {
+        backend: match capture.backend {
+            config::Backend::Auto => kernel::Backend::Auto,
+            config::Backend::Sockets => kernel::Backend::Sockets,
+            config::Backend::Syscalls => kernel::Backend::Syscalls,
+        },
         copy_bytes: bytes(capture.bytes_per_call),
         ring_bytes: bytes(capture.ring_buffer),
         connections: capture.connections,

@@ -58,6 +58,12 @@ pub fn comm_text(comm: &[u8]) -> String {
     String::from_utf8_lossy(comm.get(..end).unwrap_or_default()).into_owned()
 }
 
+/// The name of a process's first thread.
+#[must_use]
+pub fn comm(tgid: Tgid) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{}/comm", tgid.0)).ok()?.trim_end_matches('\n').to_owned())
+}
+
 /// A file that a process has mapped executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {

@@ -40,6 +40,19 @@ impl Services {
         &self.by_process[&tgid]
     }
 
+    /// Likewise, for a process that may be a forked child which is gone already: then it bears its parent's name, if
+    /// both threads are called the same (a child that runs something else is called after that).
+    pub fn of_child(&mut self, tgid: Tgid, parent: Tgid, comm: &[u8]) {
+        if self.by_process.contains_key(&tgid) || procfs::executable(tgid).is_some() {
+            self.of(tgid, comm);
+            return;
+        }
+        if parent != Tgid(0) && procfs::comm(parent).is_some_and(|name| name == procfs::comm_text(comm)) {
+            let service = Arc::clone(self.of(parent, comm));
+            self.by_process.insert(tgid, service);
+        }
+    }
+
     /// A service by a name of its own: what a capture file calls its endpoints.
     pub fn named(&mut self, tgid: Tgid, name: &str) -> &Arc<Service> {
         if !self.by_process.contains_key(&tgid) {

@@ -19,9 +19,23 @@ use super::{
 /// The compiled kernel programs; `cargo xtask ebpf` writes them anew.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../collector-ebpf/prebuilt/spantap.bpf.o");
 
+/// Where the bytes of sockets are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The cheapest one that this kernel has.
+    #[default]
+    Auto,
+    /// Tracepoints of the socket layer: Linux 6.17 and later.
+    Sockets,
+    /// Tracepoints around every system call: everywhere.
+    Syscalls,
+}
+
 /// What the kernel side is told at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where the bytes of sockets are seen.
+    pub backend: Backend,
     /// Bytes copied of one call at most, up to [`limits::COPY_BYTES_MAX`].
     pub copy_bytes: u32,
     /// Size of the ring buffer in bytes: a power of two, at least a page.
@@ -32,7 +46,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { copy_bytes: limits::COPY_BYTES_DEFAULT, ring_bytes: 8 << 20, connections: 65_536 }
+        Self {
+            backend: Backend::Auto,
+            copy_bytes: limits::COPY_BYTES_DEFAULT,
+            ring_bytes: 8 << 20,
+            connections: 65_536,
+        }
     }
 }
 
@@ -44,12 +63,23 @@ pub struct Kernel {
     pub losses: Losses,
     /// Probes for libraries, for discovery. Dropping it detaches everything.
     pub attacher: Attacher,
+    /// The backend that is used; never [`Backend::Auto`].
+    pub backend: Backend,
     /// Programs that could not be attached, with the reason: what they would have seen is not seen.
     pub degraded: Vec<(&'static str, String)>,
 }
 
-/// Raw tracepoints: program and tracepoint have one name. Without one of them something is not seen, but the rest is.
-const TRACEPOINTS: &[&str] = &["sys_enter", "tcp_destroy_sock", "sched_process_exec", "sched_process_exit"];
+/// Raw tracepoints: program and tracepoint have one name. Without one of these something is not seen, but the rest is.
+const TRACEPOINTS: &[&str] = &["tcp_destroy_sock", "sched_process_exec", "sched_process_exit"];
+
+/// The socket layer's tracepoints, the newest first: where one is missing the others are not attached either.
+const SOCKET_TRACEPOINTS: &[&str] = &[
+    "tcp_sendmsg_locked",
+    "sock_recv_length",
+    "sock_send_length",
+    "inet_sock_set_state",
+    "vm_unmapped_area",
+];
 
 impl Kernel {
     /// Loads and attaches everything that does not depend on a process.
@@ -62,11 +92,7 @@ impl Kernel {
         let mut ebpf = load(settings)?;
         fill_syscalls(&mut ebpf)?;
         let mut degraded = Vec::new();
-        if let Err(detail) = attach_typed(&mut ebpf, "sys_exit_typed", "sys_exit") {
-            tracing::debug!(detail, "no typed tracepoints; reading through the checking helper");
-            attach_tracepoint(&mut ebpf, "sys_exit")
-                .map_err(|detail| KernelError::Program { program: "sys_exit", detail })?;
-        }
+        let backend = attach_backend(&mut ebpf, settings.backend, &mut degraded)?;
         for &name in TRACEPOINTS {
             if let Err(detail) = attach_tracepoint(&mut ebpf, name) {
                 degraded.push((name, detail));
@@ -78,7 +104,7 @@ impl Kernel {
         let source = Source::new(take(&mut ebpf, "EVENTS")?).map_err(maps)?;
         let losses = Losses::new(take(&mut ebpf, "COUNTERS")?).map_err(maps)?;
         return_memory();
-        Ok(Self { source, losses, attacher: Attacher::new(ebpf), degraded })
+        Ok(Self { source, losses, attacher: Attacher::new(ebpf), backend, degraded })
     }
 }
 
@@ -110,6 +136,51 @@ fn fill_syscalls(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     let mut table: Array<&mut MapData, u32> = Array::try_from(map).map_err(maps)?;
     for (number, operation) in offsets::syscalls() {
         table.set(number, operation, 0).map_err(maps)?;
+    }
+    Ok(())
+}
+
+/// Attaches the backend that is asked for, or the cheapest one that this kernel has.
+fn attach_backend(
+    ebpf: &mut Ebpf,
+    wanted: Backend,
+    degraded: &mut Vec<(&'static str, String)>,
+) -> Result<Backend, KernelError> {
+    if wanted != Backend::Syscalls {
+        match attach_sockets(ebpf) {
+            Ok(()) => return Ok(Backend::Sockets),
+            Err((program, detail)) if wanted == Backend::Sockets => {
+                return Err(KernelError::Program { program, detail });
+            }
+            Err((program, detail)) => {
+                tracing::debug!(program, detail, "no socket tracepoints; watching system calls instead");
+            }
+        }
+    }
+    if let Err(detail) = attach_typed(ebpf, "sys_exit_typed", "sys_exit") {
+        tracing::debug!(detail, "no typed tracepoints; reading through the checking helper");
+        attach_tracepoint(ebpf, "sys_exit")
+            .map_err(|detail| KernelError::Program { program: "sys_exit", detail })?;
+    }
+    if let Err(detail) = attach_tracepoint(ebpf, "sys_enter") {
+        degraded.push(("sys_enter", detail));
+    }
+    Ok(Backend::Syscalls)
+}
+
+/// All of the socket backend, or none of it.
+fn attach_sockets(ebpf: &mut Ebpf) -> Result<(), (&'static str, String)> {
+    for (at, &name) in SOCKET_TRACEPOINTS.iter().enumerate() {
+        if let Err(detail) = attach_tracepoint(ebpf, name) {
+            for attached in &SOCKET_TRACEPOINTS[..at] {
+                let program = ebpf
+                    .program_mut(attached)
+                    .and_then(|program| <&mut RawTracePoint>::try_from(program).ok());
+                // Unloading detaches.
+                let _ = program.map(RawTracePoint::unload);
+            }
+            return Err((name, detail));
+        }
     }
     Ok(())
 }

@@ -12,6 +12,6 @@ mod source;
 pub use attach::{Attacher, TlsProbes};
 pub use error::KernelError;
 pub use features::{Missing, preflight};
-pub use loader::{Kernel, Settings};
+pub use loader::{Backend, Kernel, Settings};
 pub use loss::Losses;
 pub use source::Source;

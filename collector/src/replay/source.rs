@@ -219,6 +219,7 @@ impl Replay {
             local: server,
             peer: client,
             netns: 0,
+            parent: Tgid(0),
             comm: [0; COMM_BYTES],
         }));
         let (to_server, to_client) = Default::default();

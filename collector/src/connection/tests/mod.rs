@@ -63,6 +63,7 @@ impl Node {
             local: ([127, 0, 0, 1], 80).into(),
             peer: ([127, 0, 0, 1], 40_000).into(),
             netns: 3,
+            parent: Tgid(0),
             comm: *b"toyd\0\0\0\0\0\0\0\0\0\0\0\0",
         });
         self.table.on_event(&event, &mut self.out);

@@ -207,7 +207,7 @@ impl Http1Parser {
                     GapStep::Ended(known) => {
                         self.count_response(known, gap.last_at);
                         self.response_is_read(out);
-                        self.lose_responses(gap.last_at, out);
+                        self.forget_requests(out);
                     }
                     GapStep::Unknown(_) => {
                         self.count_response(gap.missing, gap.last_at);
@@ -225,7 +225,7 @@ impl Http1Parser {
                     self.count_response(gap.missing, gap.last_at);
                     self.open_response(out);
                 }
-                _ => self.lose_responses(gap.last_at, out),
+                _ => self.forget_requests(out),
             },
         }
     }
@@ -265,6 +265,17 @@ impl Http1Parser {
             self.emit(out);
         }
         self.watch(at);
+        self.forget_requests(out);
+    }
+
+    /// Which requests the responses to come belong to cannot be known: those that wait are dropped.
+    ///
+    /// After a gap nothing is said about pipelining. A gap of lost calls is noticed at the next call, and has its time:
+    /// by then a second request may wait because the answer to the first is what was lost.
+    fn forget_requests(&mut self, out: &mut Vec<Exchange>) {
+        if self.queue.front().is_some_and(|front| front.stage == Stage::Answered) {
+            self.emit(out);
+        }
         self.left_out_at = None;
         self.dropped += self.queue.len() as u64;
         let newest = self.queue.back().map(|pending| pending.exchange.start);

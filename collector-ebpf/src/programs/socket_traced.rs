@@ -1,0 +1,180 @@
+//! The cheapest socket backend: tracepoints of the socket layer itself, which fire for calls on sockets only and bring
+//! the socket along. Everything else that the node does costs nothing.
+//!
+//! They see every way of moving bytes, also sendfile, splice and io_uring. What a call moved is copied if the current
+//! system call says where it lies; otherwise it is counted and reported without payload.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, generated as helpers},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use spantap_ebpf_common::{
+    Counter,
+    limits::SYSCALLS as SYSCALLS_MAX,
+    record::{self, flag, kind},
+    syscall::op,
+};
+
+use super::socket_syscall::{discards, register};
+use crate::{
+    connection, counters, emit,
+    maps::{SYSCALLS, connection_flag},
+    programs::process,
+    read::{self, Typed},
+    registers, settings, thread, tls,
+};
+
+/// Hooks `include/trace/events/sock.h: sock_send_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
+/// of every send; checked on 6.18.
+#[raw_tracepoint(tracepoint = "sock_send_length")]
+pub fn sock_send_length(ctx: RawTracePointContext) -> i32 {
+    count(moved(ctx.arg(0), ctx.arg(1), true))
+}
+
+/// Hooks `include/trace/events/sock.h: sock_recv_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
+/// of every receive; checked on 6.18.
+#[raw_tracepoint(tracepoint = "sock_recv_length")]
+pub fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
+    count(moved(ctx.arg(0), ctx.arg(1), false))
+}
+
+/// Hooks `include/trace/events/tcp.h: tcp_sendmsg_locked(const struct sock *sk, const struct msghdr *msg, ...)`, there
+/// since 6.17: fires for each piece of a send, the first one right at its beginning; checked on 6.18.
+#[raw_tracepoint(tracepoint = "tcp_sendmsg_locked")]
+pub fn tcp_sendmsg_locked(_ctx: RawTracePointContext) -> i32 {
+    if let Some(slot) = thread::take(bpf_get_current_pid_tgid())
+        && slot.entered_ns == 0
+    {
+        slot.entered_ns = emit::now();
+    }
+    0
+}
+
+/// Hooks `include/trace/events/sock.h: inet_sock_set_state(const struct sock *sk, const int oldstate, const int
+/// newstate)`, there since 4.16; checked on 6.18. Handshakes mostly end in an interrupt, where the current process is
+/// anybody.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+    /// `include/net/tcp_states.h`.
+    const TCP_ESTABLISHED: i32 = 1;
+    const TCP_SYN_SENT: i32 = 2;
+    const TCP_SYN_RECV: i32 = 3;
+    let unsaid = match (ctx.arg::<i32>(1), ctx.arg::<i32>(2)) {
+        (TCP_SYN_SENT, TCP_ESTABLISHED) => connection_flag::UNSAID_CLIENT,
+        (TCP_SYN_RECV, TCP_ESTABLISHED) => connection_flag::UNSAID_SERVER,
+        _ => return 0,
+    };
+    count(connection::established(ctx.arg(0), unsaid))
+}
+
+/// Hooks `include/trace/events/mmap.h: vm_unmapped_area(unsigned long addr, struct vm_unmapped_area_info *info)`, there
+/// since 5.7; checked on 6.18. A mapping is about to be made: of a file, perhaps a library.
+#[raw_tracepoint(tracepoint = "vm_unmapped_area")]
+pub fn vm_unmapped_area(_ctx: RawTracePointContext) -> i32 {
+    count(mapped())
+}
+
+#[inline(always)]
+fn count(result: Result<(), Counter>) -> i32 {
+    if let Err(counter) = result {
+        counters::bump(counter);
+    }
+    0
+}
+
+/// The registers that the current thread saved when it entered the kernel (5.15).
+#[inline(always)]
+fn saved_registers() -> u64 {
+    // SAFETY: both helpers take and give what the verifier knows.
+    unsafe { helpers::bpf_task_pt_regs(helpers::bpf_get_current_task_btf()) as u64 }
+}
+
+#[inline(always)]
+fn mapped() -> Result<(), Counter> {
+    const MAP_ANONYMOUS: u64 = 0x20;
+    let regs = saved_registers();
+    if operation(regs)? & op::SHAPE != op::MMAP {
+        return Ok(());
+    }
+    let flags = register::<Typed>(regs, registers::ARGUMENT_3)?;
+    let fd = register::<Typed>(regs, registers::ARGUMENT_4)? as i32;
+    if flags & MAP_ANONYMOUS == 0 && fd >= 0 { process::report(kind::MAPPED) } else { Ok(()) }
+}
+
+/// What the current system call does, as far as it is known; 32-bit calls are not.
+#[inline(always)]
+fn operation(regs: u64) -> Result<u32, Counter> {
+    let id = register::<Typed>(regs, registers::NUMBER)?;
+    if id >= SYSCALLS_MAX as u64
+        || register::<Typed>(regs, registers::CODE_SEGMENT)? & 0xffff != registers::CODE_SEGMENT_64
+    {
+        return Ok(op::NONE);
+    }
+    Ok(SYSCALLS.get(id as u32).copied().unwrap_or(op::NONE))
+}
+
+/// A call on a socket has returned; `result` is how many bytes it moved, or an error.
+#[inline(always)]
+fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    // Taken whatever the result, so that it cannot be mistaken for the time of a later call.
+    let entered_ns = if sends { take_entry(pid_tgid) } else { 0 };
+    if result <= 0 || (pid_tgid >> 32) as u32 == settings::AGENT_TGID.load() {
+        return Ok(());
+    }
+    let size = result as u32;
+    let (before_sent, before_received) = if sends { (size, 0) } else { (0, size) };
+    let Some((sock, found)) = connection::find(sk, before_sent, before_received)? else { return Ok(()) };
+    // SAFETY: a map value lives as long as the program runs. Another thread's call on the same socket may change it
+    // at the same time; each field is a whole word.
+    let connection = unsafe { &mut *found };
+    let position =
+        if sends { connection.sent(sock, size as u64)? } else { connection.received(sock, size as u64)? };
+    let Some(position) = position else { return Ok(()) };
+    tls::bind(connection);
+    if connection.flags & connection_flag::TLS != 0 || !sock.has_file()? {
+        return Ok(());
+    }
+    let now = emit::now();
+    let mut flags = if sends { flag::SENT } else { 0 };
+    if sends && entered_ns == 0 {
+        flags |= flag::NO_ENTRY_TIME;
+        counters::bump(Counter::EntryTimeLost);
+    }
+    let data = record::Data {
+        header: emit::header(kind::DATA, flags, 0, now),
+        connection: connection.id,
+        stream: connection.id,
+        first_ns: if entered_ns != 0 { entered_ns } else { now },
+        position,
+        size,
+        captured: 0,
+    };
+    let regs = saved_registers();
+    let operation = operation(regs)?;
+    let direction = if sends { op::SENDS } else { op::RECEIVES };
+    if operation & direction == 0 || discards::<Typed>(regs, operation)? {
+        return emit::uncopied(&data);
+    }
+    let address = register::<Typed>(regs, registers::ARGUMENT_1)?;
+    match operation & op::SHAPE {
+        op::BUFFER => emit::buffer(&data, address),
+        op::IOVEC => emit::iovecs(&data, address, register::<Typed>(regs, registers::ARGUMENT_2)?),
+        op::MESSAGE => {
+            // SAFETY: integers of the process.
+            let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
+            emit::iovecs(&data, vector, count)
+        }
+        // Of several messages, which one this is cannot be told; a file's bytes are in no memory of the process.
+        _ => emit::uncopied(&data),
+    }
+}
+
+#[inline(always)]
+fn take_entry(pid_tgid: u64) -> u64 {
+    match thread::own(pid_tgid) {
+        Some(slot) => core::mem::take(&mut slot.entered_ns),
+        None => 0,
+    }
+}
