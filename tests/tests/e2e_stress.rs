@@ -120,7 +120,6 @@ fn a_full_ring_buffer_is_counted_and_makes_no_wrong_span() {
 
 /// What was lost on a connection must not cost what comes after it on the same one.
 #[test]
-#[ignore = "HTTP/1 takes a lost response for pipelining, and gives the connection up for good"]
 fn kept_connections_recover_from_a_full_ring() {
     let Some(_turn) = machine::ready(PROGRAMS) else { return };
     let nginx = Nginx::start(LOCATIONS);

@@ -12,6 +12,17 @@ use crate::{
     replay::ReplayCounters,
 };
 
+/// Counters of the connection layer that are losses; the others say what passed, and which bytes nobody needed.
+const LOSSES: &[&str] = &[
+    "dropped_messages",
+    "evicted_streams",
+    "evicted_connections",
+    "missing_bytes",
+    "direction_budget_bytes",
+    "total_budget_bytes",
+    "evicted_bytes",
+];
+
 /// Named counts, in sections. Those that are zero are not shown.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -51,11 +62,12 @@ impl Summary {
 
     fn of_pipeline(pipeline: &Pipeline) -> Self {
         let counts = pipeline.counts();
-        let mut passed: Vec<_> =
-            pipeline.table().counters().iter().map(|(name, n)| (words(name), n)).collect();
-        passed.push(("exchanges".into(), counts.exchanges));
+        let (lost, passed): (Vec<_>, Vec<_>) =
+            pipeline.table().counters().iter().partition(|(name, _)| LOSSES.contains(name));
+        let mut passed: Vec<_> = passed.into_iter().map(|(name, n)| (words(name), n)).collect();
         passed.push(("spans".into(), counts.records));
-        let mut left_out = vec![("exchanges of processes that are not watched".into(), counts.excluded)];
+        let mut left_out: Vec<_> = lost.into_iter().map(|(name, n)| (words(name), n)).collect();
+        left_out.push(("exchanges of processes that are not watched".into(), counts.excluded));
         left_out.extend(
             pipeline
                 .processors()
