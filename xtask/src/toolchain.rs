@@ -101,10 +101,10 @@ fn major(llvm: &str) -> &str {
     llvm.split('.').next().unwrap_or_default()
 }
 
-/// `PATH` with bpf-linker on it, which is on it already, at a usual place, or built now.
+/// `PATH` with bpf-linker on it, which is on it already, was built before, or is built now.
 fn path_with_linker(llvm: &str) -> Result<OsString> {
     let ours = workspace::root().join("target/tools");
-    let places = [None, Some(PathBuf::from("/opt/bpf/bin")), Some(ours.join("bin"))];
+    let places = [None, Some(ours.join("bin"))];
     for place in places {
         let path = prepend(place.as_deref());
         if output(command("bpf-linker").env("PATH", &path).arg("--version")).is_ok() {
