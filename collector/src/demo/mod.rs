@@ -89,7 +89,7 @@ fn recording(why: &str) -> Result<()> {
 
 fn closing(summary: &Summary, command: &str) {
     let left_out: u64 =
-        summary.left_out().filter(|(name, _)| name.contains("ring full")).map(|(_, n)| n).sum();
+        summary.left_out().filter(|(name, _)| *name == "kernel: ring full").map(|(_, n)| n).sum();
     anstream::println!(
         "\n{} spans, {left_out} events lost. To watch everything on this host: {BOLD}{command}{BOLD:#}",
         summary.spans
