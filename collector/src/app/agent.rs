@@ -20,6 +20,7 @@ use spantap_protocols::{Attributes, Key, Protocol, Value};
 use tokio::runtime::{Handle, Runtime};
 
 use super::{
+    cadence::Cadence,
     pipeline::{Naming, Pipeline},
     summary::Summary,
     wiring::{self, Outputs, WiringError},
@@ -32,10 +33,6 @@ use crate::{
     telemetry::Clock,
 };
 
-/// How long records may wait in the ring while traffic flows.
-const BUSY_WAIT: Duration = Duration::from_millis(10);
-/// How long they may while it does not: the first one after a silence shows this much later.
-const IDLE_WAIT: Duration = Duration::from_millis(50);
 /// Between two calls of [`Pipeline::tick`].
 const TICK: Duration = Duration::from_millis(100);
 /// How long the ring is emptied at the end, if it does not get empty.
@@ -125,11 +122,10 @@ impl Agent {
     pub fn run(mut self, duration: Option<Duration>) -> Summary {
         let began = Instant::now();
         let (mut next_tick, mut next_second) = (began, began);
-        let mut wait = BUSY_WAIT;
+        let mut cadence = Cadence::new();
         loop {
-            self.source.wait(wait);
-            let drained = self.drain();
-            wait = if drained > 0 { BUSY_WAIT } else { IDLE_WAIT };
+            self.source.wait(cadence.wait());
+            cadence.found(self.drain());
             let now = Instant::now();
             if now >= next_tick {
                 next_tick = now + TICK;

@@ -1,6 +1,8 @@
 //! Ties the stages together: what runs, on which thread, for how long.
 
 mod agent;
+mod cadence;
+
 mod pipeline;
 mod recording;
 mod summary;

@@ -27,9 +27,13 @@ impl Source {
     pub fn wait(&self, timeout: Duration) {
         let fd: RawFd = self.ring.as_raw_fd();
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: one whole pollfd that outlives the call. An error (a signal) is as good as the end of the wait.
-        unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
+        let timeout = libc::timespec {
+            tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: libc::c_long::from(timeout.subsec_nanos()),
+        };
+        // SAFETY: one whole pollfd and a timespec that outlive the call; no signal mask. An error (a signal) is as good
+        // as the end of the wait.
+        unsafe { libc::ppoll(&raw mut poll, 1, &raw const timeout, std::ptr::null()) };
     }
 
     /// Hands every waiting record to `each`, without copying it; returns how many there were, at most `max`.
