@@ -14,7 +14,7 @@ use crate::{
     maps::{CONNECTIONS, Connection, connection_flag},
     read::{self, Checked, Kernel},
     settings,
-    socket::{Sock, TCP_SYN_SENT},
+    socket::{Sock, TCP_SYN_SENT, Tcp},
 };
 
 /// A number that is unique while the agent runs: the time and the processor, on which no two moments are the same.
@@ -28,7 +28,7 @@ pub fn new_id() -> u64 {
 /// Remembers a connection from its first byte: after connect (`flag::CLIENT`) or accept (`flag::SERVER`).
 #[inline(always)]
 pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
-    let Some(sock) = Sock::tcp(sk)? else { return Ok(()) };
+    let Some(sock) = Checked::tcp(sk)? else { return Ok(()) };
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
         // SAFETY: a map value lives as long as the program runs.
         let known = unsafe { &*known };
@@ -59,7 +59,7 @@ pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
 /// nobody knows whose it will be.
 #[inline(always)]
 pub fn established(sk: u64, unsaid: u32) -> Result<(), Counter> {
-    let Some(sock) = Sock::tcp(sk)? else { return Ok(()) };
+    let Some(sock) = Checked::tcp(sk)? else { return Ok(()) };
     let connection = Connection {
         id: new_id(),
         sent: 0,
@@ -75,19 +75,24 @@ pub fn established(sk: u64, unsaid: u32) -> Result<(), Counter> {
 /// The entry of a socket that a call has just used; made now if the connection is older than the agent.
 /// `None` if it is no TCP socket.
 #[inline(always)]
-pub fn find(sk: u64, sent: u32, received: u32) -> Result<Option<(Sock, *mut Connection)>, Counter> {
+pub fn find<K: Tcp>(
+    sk: u64,
+    sent: u32,
+    received: u32,
+) -> Result<Option<(Sock<K>, *mut Connection)>, Counter> {
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
+        let Some(sock) = K::known(sk) else { return Ok(None) };
         // SAFETY: a map value lives as long as the program runs.
         let entry = unsafe { &mut *known };
         let unsaid = entry.flags & (connection_flag::UNSAID_CLIENT | connection_flag::UNSAID_SERVER);
         if unsaid != 0 {
             entry.flags &= !unsaid;
             let role = if unsaid == connection_flag::UNSAID_CLIENT { flag::CLIENT } else { flag::SERVER };
-            announce(Sock(sk), entry.id, role | flag::FROM_START)?;
+            announce(sock, entry.id, role | flag::FROM_START)?;
         }
-        return Ok(Some((Sock(sk), known)));
+        return Ok(Some((sock, known)));
     }
-    let Some(sock) = Sock::tcp(sk)? else { return Ok(None) };
+    let Some(sock) = K::tcp(sk)? else { return Ok(None) };
     let connection = Connection {
         id: new_id(),
         sent: 0,
@@ -104,7 +109,7 @@ pub fn find(sk: u64, sent: u32, received: u32) -> Result<Option<(Sock, *mut Conn
 }
 
 #[inline(always)]
-fn announce(sock: Sock, id: u64, flags: u16) -> Result<(), Counter> {
+fn announce<K: Kernel>(sock: Sock<K>, id: u64, flags: u16) -> Result<(), Counter> {
     let mut open = record::Open {
         header: emit::header(kind::OPEN, flags, size_of::<record::Open>(), emit::now()),
         connection: id,
@@ -137,7 +142,7 @@ impl Connection {
     /// Moves the sending position to where TCP says it is, after a call that sent `moved` bytes. Returns the position
     /// of the first of them.
     #[inline(always)]
-    pub fn sent(&mut self, sock: Sock, moved: u64) -> Result<Option<u64>, Counter> {
+    pub fn sent<K: Kernel>(&mut self, sock: Sock<K>, moved: u64) -> Result<Option<u64>, Counter> {
         let seq = sock.write_seq()?;
         if self.flags & connection_flag::RECEIVED_KNOWN == 0 {
             // The handshake has ended since connect returned, and nothing can have been read before this.
@@ -155,7 +160,7 @@ impl Connection {
 
     /// Likewise for a call that received `moved` bytes; `None` if it only peeked at them.
     #[inline(always)]
-    pub fn received(&mut self, sock: Sock, moved: u64) -> Result<Option<u64>, Counter> {
+    pub fn received<K: Kernel>(&mut self, sock: Sock<K>, moved: u64) -> Result<Option<u64>, Counter> {
         let seq = sock.copied_seq()?;
         if self.flags & connection_flag::RECEIVED_KNOWN == 0 {
             self.received_seq = seq.wrapping_sub(moved as u32);
@@ -180,7 +185,7 @@ impl Connection {
 
 /// How many bytes have passed between two sequence numbers, of which this call moved the last `moved`.
 #[inline(always)]
-fn advance(sock: Sock, before: u32, after: u32, moved: u64) -> u64 {
+fn advance<K: Kernel>(sock: Sock<K>, before: u32, after: u32, moved: u64) -> u64 {
     let passed = after.wrapping_sub(before) as u64;
     if passed == moved {
         return moved;

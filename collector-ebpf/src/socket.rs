@@ -1,15 +1,28 @@
 //! From a descriptor to its socket, and what the socket says of itself.
 
+use core::marker::PhantomData;
+
+use aya_ebpf::helpers::generated as helpers;
 use spantap_ebpf_common::{Counter, offset::ABSENT, record};
 
 use crate::{
-    read::{self, Kernel},
+    read::{self, Checked, Kernel, Typed},
     settings::*,
 };
 
-/// Address of a `struct sock` that speaks TCP over IPv4 or IPv6.
-#[derive(Clone, Copy)]
-pub struct Sock(pub u64);
+/// Address of a `struct sock` that speaks TCP over IPv4 or IPv6, and how its fields are read.
+pub struct Sock<K> {
+    address: u64,
+    reader: PhantomData<K>,
+}
+
+impl<K> Clone for Sock<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Sock<K> {}
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
@@ -55,10 +68,37 @@ pub fn of_descriptor<K: Kernel>(fd: u64) -> Result<Option<u64>, Counter> {
     }
 }
 
-impl Sock {
+/// Ways to read a `struct sock` differ in how they tell TCP from the rest.
+pub trait Tcp: Kernel {
     /// `sk` if it is a TCP socket over IPv4 or IPv6 (not Multipath TCP, whose struct is another).
+    fn tcp(sk: u64) -> Result<Option<Sock<Self>>, Counter>
+    where
+        Self: Sized;
+
+    /// The same for a socket that is in the table of connections already.
+    fn known(sk: u64) -> Option<Sock<Self>>
+    where
+        Self: Sized;
+}
+
+impl Tcp for Typed {
+    /// The helper makes a typed `struct tcp_sock` of it, without which the verifier allows no look at its members.
     #[inline(always)]
-    pub fn tcp(sk: u64) -> Result<Option<Self>, Counter> {
+    fn tcp(sk: u64) -> Result<Option<Sock<Self>>, Counter> {
+        Ok(Self::known(sk))
+    }
+
+    #[inline(always)]
+    fn known(sk: u64) -> Option<Sock<Self>> {
+        // SAFETY: the helper takes a socket, and gives it back or null.
+        let address = unsafe { helpers::bpf_skc_to_tcp_sock(sk as *mut _) } as u64;
+        (address != 0).then_some(Sock { address, reader: PhantomData })
+    }
+}
+
+impl Tcp for Checked {
+    #[inline(always)]
+    fn tcp(sk: u64) -> Result<Option<Sock<Self>>, Counter> {
         const AF_INET: u16 = 2;
         const AF_INET6: u16 = 10;
         const IPPROTO_TCP: u16 = 6;
@@ -71,29 +111,36 @@ impl Sock {
             }
             let protocol: u16 = read::kernel(sk, SK_PROTOCOL.load())?;
             let kind: u16 = read::kernel(sk, SK_TYPE.load())?;
-            Ok((protocol == IPPROTO_TCP && kind == SOCK_STREAM).then_some(Self(sk)))
+            Ok(if protocol == IPPROTO_TCP && kind == SOCK_STREAM { Self::known(sk) } else { None })
         }
     }
 
+    #[inline(always)]
+    fn known(sk: u64) -> Option<Sock<Self>> {
+        Some(Sock { address: sk, reader: PhantomData })
+    }
+}
+
+impl<K: Kernel> Sock<K> {
     /// `tcp_sock.write_seq`: the sequence number after the last byte that the process has written.
     #[inline(always)]
     pub fn write_seq(self) -> Result<u32, Counter> {
         // SAFETY: an integer.
-        unsafe { read::kernel(self.0, TCP_WRITE_SEQ.load()) }
+        unsafe { K::read(self.address, TCP_WRITE_SEQ.load()) }
     }
 
     /// `tcp_sock.copied_seq`: the sequence number after the last byte that the process has read.
     #[inline(always)]
     pub fn copied_seq(self) -> Result<u32, Counter> {
         // SAFETY: an integer.
-        unsafe { read::kernel(self.0, TCP_COPIED_SEQ.load()) }
+        unsafe { K::read(self.address, TCP_COPIED_SEQ.load()) }
     }
 
     /// `skc_state`, as in `include/net/tcp_states.h`.
     #[inline(always)]
     pub fn state(self) -> Result<u8, Counter> {
         // SAFETY: an integer.
-        unsafe { read::kernel(self.0, SK_STATE.load()) }
+        unsafe { K::read(self.address, SK_STATE.load()) }
     }
 
     /// True if the peer's FIN has arrived: CLOSE, CLOSE_WAIT, LAST_ACK or CLOSING.
@@ -107,7 +154,7 @@ impl Sock {
     #[inline(always)]
     pub fn has_upper_layer(self) -> bool {
         // SAFETY: a pointer.
-        unsafe { read::kernel::<u64>(self.0, ICSK_ULP_OPS.load()) }.is_ok_and(|ops| ops != 0)
+        unsafe { K::read::<u64>(self.address, ICSK_ULP_OPS.load()) }.is_ok_and(|ops| ops != 0)
     }
 
     /// True if a process has it as a file; the kernel's own sockets (of NFS, say) belong to no process.
@@ -115,23 +162,23 @@ impl Sock {
     pub fn has_file(self) -> Result<bool, Counter> {
         // SAFETY: pointers.
         unsafe {
-            let socket: u64 = read::kernel(self.0, SK_SOCKET.load())?;
-            Ok(socket != 0 && read::kernel::<u64>(socket, SOCKET_FILE.load())? != 0)
+            let socket: u64 = K::read(self.address, SK_SOCKET.load())?;
+            Ok(socket != 0 && K::read::<u64>(socket, SOCKET_FILE.load())? != 0)
         }
     }
 
-    /// Fills in the addresses.
+    /// Fills in the addresses. Once in a connection's life, so through the checking helper whatever `K`.
     #[inline(always)]
     pub fn describe(self, open: &mut record::Open) -> Result<(), Counter> {
         const AF_INET: u16 = 2;
         // SAFETY: integers and arrays of them.
         unsafe {
-            open.family = read::kernel(self.0, SK_FAMILY.load())?;
-            open.local_port = read::kernel(self.0, SK_NUM.load())?;
-            open.peer_port = u16::from_be(read::kernel(self.0, SK_DPORT.load())?);
+            open.family = read::kernel(self.address, SK_FAMILY.load())?;
+            open.local_port = read::kernel(self.address, SK_NUM.load())?;
+            open.peer_port = u16::from_be(read::kernel(self.address, SK_DPORT.load())?);
             if open.family == AF_INET {
-                let local: [u8; 4] = read::kernel(self.0, SK_SADDR.load())?;
-                let peer: [u8; 4] = read::kernel(self.0, SK_DADDR.load())?;
+                let local: [u8; 4] = read::kernel(self.address, SK_SADDR.load())?;
+                let peer: [u8; 4] = read::kernel(self.address, SK_DADDR.load())?;
                 open.local = [0; 16];
                 open.peer = [0; 16];
                 for i in 0..4 {
@@ -139,10 +186,10 @@ impl Sock {
                     open.peer[i] = peer[i];
                 }
             } else if SK_V6_SADDR.load() != ABSENT {
-                open.local = read::kernel(self.0, SK_V6_SADDR.load())?;
-                open.peer = read::kernel(self.0, SK_V6_DADDR.load())?;
+                open.local = read::kernel(self.address, SK_V6_SADDR.load())?;
+                open.peer = read::kernel(self.address, SK_V6_DADDR.load())?;
             }
-            let net: u64 = read::kernel(self.0, SK_NET.load())?;
+            let net: u64 = read::kernel(self.address, SK_NET.load())?;
             open.netns = read::kernel(net, NET_INUM.load())?;
         }
         Ok(())

@@ -124,7 +124,9 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     }
     let size = if shape == op::MESSAGES { messages_bytes(address, result)? } else { result };
     let (before_sent, before_received) = if sends { (size as u32, 0) } else { (0, size as u32) };
-    let Some((sock, found)) = connection::find(sk, before_sent, before_received)? else { return Ok(()) };
+    let Some((sock, found)) = connection::find::<Checked>(sk, before_sent, before_received)? else {
+        return Ok(());
+    };
     // SAFETY: a map value lives as long as the program runs. Another thread's call on the same socket may change it
     // at the same time; each field is a whole word.
     let connection = unsafe { &mut *found };

@@ -6,8 +6,8 @@
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated as helpers},
-    macros::raw_tracepoint,
-    programs::RawTracePointContext,
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
 };
 use spantap_ebpf_common::{
     Counter,
@@ -27,15 +27,15 @@ use crate::{
 
 /// Hooks `include/trace/events/sock.h: sock_send_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
 /// of every send; checked on 6.18.
-#[raw_tracepoint(tracepoint = "sock_send_length")]
-pub fn sock_send_length(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     count(moved(ctx.arg(0), ctx.arg(1), true))
 }
 
 /// Hooks `include/trace/events/sock.h: sock_recv_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
 /// of every receive; checked on 6.18.
-#[raw_tracepoint(tracepoint = "sock_recv_length")]
-pub fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     count(moved(ctx.arg(0), ctx.arg(1), false))
 }
 
@@ -125,7 +125,9 @@ fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
     }
     let size = result as u32;
     let (before_sent, before_received) = if sends { (size, 0) } else { (0, size) };
-    let Some((sock, found)) = connection::find(sk, before_sent, before_received)? else { return Ok(()) };
+    let Some((sock, found)) = connection::find::<Typed>(sk, before_sent, before_received)? else {
+        return Ok(());
+    };
     // SAFETY: a map value lives as long as the program runs. Another thread's call on the same socket may change it
     // at the same time; each field is a whole word.
     let connection = unsafe { &mut *found };

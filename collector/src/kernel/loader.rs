@@ -1,9 +1,9 @@
 //! From the embedded object to running programs: offsets and settings in, maps and attached programs out.
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Btf, Ebpf, EbpfLoader,
     maps::{Array, MapData, MapError},
-    programs::{BtfTracePoint, ProgramError, RawTracePoint},
+    programs::Program,
 };
 use spantap_ebpf_common::limits;
 
@@ -69,7 +69,7 @@ pub struct Kernel {
     pub degraded: Vec<(&'static str, String)>,
 }
 
-/// Raw tracepoints: program and tracepoint have one name. Without one of these something is not seen, but the rest is.
+/// Tracepoints: program and tracepoint have one name. Without one of these something is not seen, but the rest is.
 const TRACEPOINTS: &[&str] = &["tcp_destroy_sock", "sched_process_exec", "sched_process_exit"];
 
 /// The socket layer's tracepoints, the newest first: where one is missing the others are not attached either.
@@ -92,9 +92,13 @@ impl Kernel {
         let mut ebpf = load(settings)?;
         fill_syscalls(&mut ebpf)?;
         let mut degraded = Vec::new();
-        let backend = attach_backend(&mut ebpf, settings.backend, &mut degraded)?;
+        let btf = Btf::from_sys_fs().map_err(|error| KernelError::Program {
+            program: "every typed tracepoint",
+            detail: chain(&error),
+        })?;
+        let backend = attach_backend(&mut ebpf, settings.backend, &btf, &mut degraded)?;
         for &name in TRACEPOINTS {
-            if let Err(detail) = attach_tracepoint(&mut ebpf, name) {
+            if let Err(detail) = attach(&mut ebpf, name, name, &btf) {
                 degraded.push((name, detail));
             }
         }
@@ -144,10 +148,11 @@ fn fill_syscalls(ebpf: &mut Ebpf) -> Result<(), KernelError> {
 fn attach_backend(
     ebpf: &mut Ebpf,
     wanted: Backend,
+    btf: &Btf,
     degraded: &mut Vec<(&'static str, String)>,
 ) -> Result<Backend, KernelError> {
     if wanted != Backend::Syscalls {
-        match attach_sockets(ebpf) {
+        match attach_sockets(ebpf, btf) {
             Ok(()) => return Ok(Backend::Sockets),
             Err((program, detail)) if wanted == Backend::Sockets => {
                 return Err(KernelError::Program { program, detail });
@@ -157,27 +162,28 @@ fn attach_backend(
             }
         }
     }
-    if let Err(detail) = attach_typed(ebpf, "sys_exit_typed", "sys_exit") {
+    if let Err(detail) = attach(ebpf, "sys_exit_typed", "sys_exit", btf) {
         tracing::debug!(detail, "no typed tracepoints; reading through the checking helper");
-        attach_tracepoint(ebpf, "sys_exit")
+        attach(ebpf, "sys_exit", "sys_exit", btf)
             .map_err(|detail| KernelError::Program { program: "sys_exit", detail })?;
     }
-    if let Err(detail) = attach_tracepoint(ebpf, "sys_enter") {
+    if let Err(detail) = attach(ebpf, "sys_enter", "sys_enter", btf) {
         degraded.push(("sys_enter", detail));
     }
     Ok(Backend::Syscalls)
 }
 
 /// All of the socket backend, or none of it.
-fn attach_sockets(ebpf: &mut Ebpf) -> Result<(), (&'static str, String)> {
+fn attach_sockets(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), (&'static str, String)> {
     for (at, &name) in SOCKET_TRACEPOINTS.iter().enumerate() {
-        if let Err(detail) = attach_tracepoint(ebpf, name) {
+        if let Err(detail) = attach(ebpf, name, name, btf) {
             for attached in &SOCKET_TRACEPOINTS[..at] {
-                let program = ebpf
-                    .program_mut(attached)
-                    .and_then(|program| <&mut RawTracePoint>::try_from(program).ok());
                 // Unloading detaches.
-                let _ = program.map(RawTracePoint::unload);
+                let _ = match ebpf.program_mut(attached) {
+                    Some(Program::BtfTracePoint(program)) => program.unload(),
+                    Some(Program::RawTracePoint(program)) => program.unload(),
+                    _ => Ok(()),
+                };
             }
             return Err((name, detail));
         }
@@ -185,26 +191,20 @@ fn attach_sockets(ebpf: &mut Ebpf) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
-/// A program whose arguments carry types, which reads them by plain loads.
-fn attach_typed(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), String> {
-    let btf = aya::Btf::from_sys_fs().map_err(|error| chain(&error))?;
-    let program: &mut BtfTracePoint = ebpf
-        .program_mut(name)
-        .ok_or_else(|| "not in the object".to_owned())?
-        .try_into()
-        .map_err(|error: ProgramError| error.to_string())?;
-    program.load(tracepoint, &btf).map_err(|error| refusal(&error))?;
-    program.attach().map(drop).map_err(|error| chain(&error))
-}
-
-fn attach_tracepoint(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
-    let program: &mut RawTracePoint = ebpf
-        .program_mut(name)
-        .ok_or_else(|| "not in the object".to_owned())?
-        .try_into()
-        .map_err(|error: ProgramError| error.to_string())?;
-    program.load().map_err(|error| refusal(&error))?;
-    program.attach(name).map(drop).map_err(|error| chain(&error))
+/// Attaches a program to a tracepoint of the kernel. One whose arguments carry types (`tp_btf`) reads them by plain
+/// loads, which the verifier follows through `btf`.
+fn attach(ebpf: &mut Ebpf, program: &str, tracepoint: &str, btf: &Btf) -> Result<(), String> {
+    match ebpf.program_mut(program) {
+        Some(Program::BtfTracePoint(program)) => {
+            program.load(tracepoint, btf).map_err(|error| refusal(&error))?;
+            program.attach().map(drop).map_err(|error| chain(&error))
+        }
+        Some(Program::RawTracePoint(program)) => {
+            program.load().map_err(|error| refusal(&error))?;
+            program.attach(tracepoint).map(drop).map_err(|error| chain(&error))
+        }
+        _ => Err("not in the object".to_owned()),
+    }
 }
 
 fn maps(error: MapError) -> KernelError {
