@@ -36,7 +36,12 @@ pub fn now() -> u64 {
 /// A header for the current thread.
 #[inline(always)]
 pub fn header(kind: u16, flags: u16, length: usize, boot_ns: u64) -> Header {
-    let pid_tgid = bpf_get_current_pid_tgid();
+    header_of(bpf_get_current_pid_tgid(), kind, flags, length, boot_ns)
+}
+
+/// A header for the current thread, whose number is at hand already.
+#[inline(always)]
+pub fn header_of(pid_tgid: u64, kind: u16, flags: u16, length: usize, boot_ns: u64) -> Header {
     Header {
         kind,
         flags,
@@ -58,7 +63,7 @@ pub fn comm() -> [u8; COMM_BYTES] {
 pub fn fixed<T: 'static>(value: T) -> Result<(), Counter> {
     let mut entry = EVENTS.reserve::<T>(0).ok_or(Counter::RingFull)?;
     entry.write(value);
-    submit(entry);
+    submit(entry, now());
     Ok(())
 }
 
@@ -67,7 +72,8 @@ pub fn fixed<T: 'static>(value: T) -> Result<(), Counter> {
 pub fn buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
     let wanted = limit(data.size);
     match wanted {
-        0..=256 => from_buffer::<256>(data, address, wanted),
+        0..=128 => from_buffer::<128>(data, address, wanted),
+        129..=256 => from_buffer::<256>(data, address, wanted),
         257..=1024 => from_buffer::<1024>(data, address, wanted),
         1025..=2048 => from_buffer::<2048>(data, address, wanted),
         2049..=4096 => from_buffer::<4096>(data, address, wanted),
@@ -81,13 +87,36 @@ pub fn uncopied(data: &record::Data) -> Result<(), Counter> {
     let Some(mut entry) = EVENTS.reserve::<record::Data>(0) else { return Err(full(data)) };
     // SAFETY: the reservation, which is written whole.
     unsafe { finish(entry.as_mut_ptr(), data, 0, false) };
-    submit(entry);
+    submit(entry, data.header.boot_ns);
     Ok(())
+}
+
+/// A `struct iovec *`.
+#[derive(Clone, Copy)]
+pub enum Vector {
+    /// In the process's memory.
+    OfProcess(u64),
+    /// In the kernel's, which has copied it.
+    Copied(u64),
+}
+
+impl Vector {
+    /// Address and length of the buffer at `index`.
+    #[inline(always)]
+    pub fn buffer(self, index: u64) -> Result<[u64; 2], Counter> {
+        // SAFETY: `struct iovec { void *iov_base; size_t iov_len; }`, two integers.
+        unsafe {
+            match self {
+                Self::OfProcess(vector) => read::user(vector + index * 16),
+                Self::Copied(vector) => read::kernel(vector + index * 16, 0),
+            }
+        }
+    }
 }
 
 /// A data record whose payload is gathered from a vector of buffers.
 #[inline(always)]
-pub fn iovecs(data: &record::Data, vector: u64, count: u64) -> Result<(), Counter> {
+pub fn iovecs(data: &record::Data, vector: Vector, count: u64) -> Result<(), Counter> {
     let wanted = limit(data.size);
     match wanted {
         0..=256 => from_iovecs::<256, 512>(data, vector, count, wanted),
@@ -98,8 +127,9 @@ pub fn iovecs(data: &record::Data, vector: u64, count: u64) -> Result<(), Counte
     }
 }
 
+/// How many of a call's bytes are copied.
 #[inline(always)]
-fn limit(size: u32) -> u64 {
+pub fn limit(size: u32) -> u64 {
     let (size, limit) = (size as u64, settings::COPY_BYTES.load() as u64);
     if size < limit { size } else { limit }
 }
@@ -118,7 +148,7 @@ fn from_buffer<const N: usize>(data: &record::Data, address: u64, wanted: u64) -
         );
         finish(&raw mut (*record).data, data, if fault == 0 { wanted as u32 } else { 0 }, fault != 0);
     }
-    submit(entry);
+    submit(entry, data.header.boot_ns);
     Ok(())
 }
 
@@ -127,7 +157,7 @@ fn from_buffer<const N: usize>(data: &record::Data, address: u64, wanted: u64) -
 #[inline(always)]
 fn from_iovecs<const N: usize, const ROOM: usize>(
     data: &record::Data,
-    vector: u64,
+    vector: Vector,
     count: u64,
     wanted: u64,
 ) -> Result<(), Counter> {
@@ -139,9 +169,7 @@ fn from_iovecs<const N: usize, const ROOM: usize>(
         if i >= count || copied >= wanted {
             break;
         }
-        // struct iovec { void *iov_base; size_t iov_len; }
-        // SAFETY: two integers.
-        let Ok([base, length]) = (unsafe { read::user::<[u64; 2]>(vector + i * 16) }) else {
+        let Ok([base, length]) = vector.buffer(i) else {
             fault = true;
             break;
         };
@@ -161,7 +189,7 @@ fn from_iovecs<const N: usize, const ROOM: usize>(
     }
     // SAFETY: `record` is the reservation; `finish` writes the whole header.
     unsafe { finish(&raw mut (*record).data, data, copied as u32, fault) };
-    submit(entry);
+    submit(entry, data.header.boot_ns);
     Ok(())
 }
 
@@ -187,11 +215,16 @@ fn full(data: &record::Data) -> Counter {
     Counter::RingFull
 }
 
+/// Submits a record that was made at `boot_ns`.
+///
 /// A wake-up costs ten times a submit: the reader comes by itself every few milliseconds, and is woken only when much
-/// is waiting.
+/// is waiting. Looking how much costs something too: one in sixteen looks, chosen by bits of its time that nobody has
+/// a say in.
 #[inline(always)]
-fn submit<T>(entry: RingBufEntry<T>) {
-    let waiting = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
-    let flags = if waiting >= settings::WAKEUP_BYTES.load() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+fn submit<T>(entry: RingBufEntry<T>, boot_ns: u64) {
+    const ONE_IN_SIXTEEN: u64 = 0xf0;
+    let wakes = boot_ns & ONE_IN_SIXTEEN == 0
+        && EVENTS.query(BPF_RB_AVAIL_DATA as u64) >= settings::WAKEUP_BYTES.load();
+    let flags = if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     entry.submit(flags as u64);
 }

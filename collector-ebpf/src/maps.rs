@@ -79,6 +79,27 @@ pub struct Thread {
     pub entered_ns: u64,
     /// The `SSL *` of the TLS call that it is inside; 0 outside.
     pub ssl: u64,
+    /// What that sending call sends, where `entered_ns` was noted by a program that knows it.
+    pub outgoing: Buffers,
+}
+
+/// Memory of the process that a call moves.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Buffers {
+    /// Of the first buffer; 0 if unknown.
+    pub address: u64,
+    /// Bytes of the first buffer.
+    pub length: u64,
+    /// The kernel's copy of all of them: `struct iovec *`.
+    pub vector: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl Buffers {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self { address: 0, length: 0, vector: 0, count: 0 };
 }
 
 /// A TLS call in progress.

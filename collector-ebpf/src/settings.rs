@@ -15,6 +15,17 @@ macro_rules! offsets {
 }
 spantap_ebpf_common::for_each_offset!(offsets);
 
+macro_rules! enumerators {
+    ($($name:ident = $path:literal,)+) => {
+        $(
+            #[doc = concat!("Value of `", $path, "`.")]
+            #[unsafe(no_mangle)]
+            pub static $name: Global<u32> = Global::new(ABSENT);
+        )+
+    };
+}
+spantap_ebpf_common::for_each_enumerator!(enumerators);
+
 macro_rules! settings {
     ($($(#[$doc:meta])* $name:ident: $ty:ty = $value:expr;)+) => {
         $(

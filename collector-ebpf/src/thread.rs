@@ -2,7 +2,7 @@
 
 use spantap_ebpf_common::limits::THREAD_SLOTS;
 
-use crate::maps::{THREADS, Thread};
+use crate::maps::{Buffers, THREADS, Thread};
 
 /// The thread's slot, if it still is its own.
 #[inline(always)]
@@ -16,7 +16,7 @@ pub fn own(pid_tgid: u64) -> Option<&'static mut Thread> {
 pub fn take(pid_tgid: u64) -> Option<&'static mut Thread> {
     let slot = slot(pid_tgid)?;
     if slot.pid_tgid != pid_tgid {
-        *slot = Thread { pid_tgid, entered_ns: 0, ssl: 0 };
+        *slot = Thread { pid_tgid, entered_ns: 0, ssl: 0, outgoing: Buffers::UNKNOWN };
     }
     Some(slot)
 }

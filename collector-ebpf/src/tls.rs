@@ -45,14 +45,13 @@ pub fn leave() -> Option<TlsCall> {
 }
 
 /// A system call has moved bytes on `connection`. If the thread is inside a TLS call, the two belong together.
+/// `ssl`: of the thread's slot.
 #[inline(always)]
-pub fn bind(connection: &mut Connection) {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let Some(slot) = thread::own(pid_tgid) else { return };
-    if slot.ssl == 0 {
+pub fn bind(connection: &mut Connection, pid_tgid: u64, ssl: u64) {
+    if ssl == 0 {
         return;
     }
-    let key = TlsKey { ssl: slot.ssl, tgid: pid_tgid >> 32 };
+    let key = TlsKey { ssl, tgid: pid_tgid >> 32 };
     let Some(session) = session(&key) else { return };
     // SAFETY: a map value lives as long as the program runs.
     unsafe { (*session).connection = connection.id };

@@ -1,7 +1,7 @@
 //! The kernel struct members that the programs read, in one list for both sides: the kernel side makes a global of
 //! each, user space finds its offset in the running kernel's BTF and sets it before loading.
 //!
-//! Paths begin with a struct's name; `a|b` takes the first that exists; a trailing `?` may be absent (`ABSENT`).
+//! Values of enums that differ between kernels stand in a second list. Paths begin with a struct's name; `a|b` takes the first that exists; a trailing `?` may be absent (`ABSENT`).
 
 /// The value of an offset whose member this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
@@ -39,8 +39,26 @@ macro_rules! for_each_offset {
             SK_NET = "sock.__sk_common.skc_net.net",
             NET_INUM = "net.ns.inum",
             ICSK_ULP_OPS = "inet_connection_sock.icsk_ulp_ops",
+            MSG_ITER = "msghdr.msg_iter",
+            ITER_TYPE = "iov_iter.iter_type?",
+            ITER_OFFSET = "iov_iter.iov_offset",
+            ITER_ADDRESS = "iov_iter.ubuf?",
+            ITER_VECTOR = "iov_iter.__iov|iov_iter.iov",
+            ITER_SEGMENTS = "iov_iter.nr_segs",
             TCP_WRITE_SEQ = "tcp_sock.write_seq",
             TCP_COPIED_SEQ = "tcp_sock.copied_seq",
+        }
+    };
+}
+
+/// Calls the macro named by its argument with the enumerators that the programs compare with: `enum` and name; one that
+/// this kernel does not have is `ABSENT`.
+#[macro_export]
+macro_rules! for_each_enumerator {
+    ($callback:ident) => {
+        $callback! {
+            ITER_UBUF = "iter_type.ITER_UBUF",
+            ITER_IOVEC = "iter_type.ITER_IOVEC",
         }
     };
 }

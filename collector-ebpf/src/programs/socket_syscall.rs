@@ -17,7 +17,8 @@ use spantap_ebpf_common::{
 };
 
 use crate::{
-    connection, counters, emit,
+    connection, counters,
+    emit::{self, Vector},
     maps::{SYSCALLS, connection_flag},
     programs::process,
     read::{self, Checked, Kernel, Typed},
@@ -132,7 +133,8 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     let connection = unsafe { &mut *found };
     let position = if sends { connection.sent(sock, size)? } else { connection.received(sock, size)? };
     let Some(position) = position else { return Ok(()) };
-    tls::bind(connection);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    tls::bind(connection, pid_tgid, thread::own(pid_tgid).map_or(0, |slot| slot.ssl));
     if connection.flags & connection_flag::TLS != 0 {
         return Ok(());
     }
@@ -153,12 +155,14 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     }
     match shape {
         op::BUFFER => emit::buffer(&data, address),
-        op::IOVEC => emit::iovecs(&data, address, register::<K>(regs, registers::ARGUMENT_2)?),
+        op::IOVEC => {
+            emit::iovecs(&data, Vector::OfProcess(address), register::<K>(regs, registers::ARGUMENT_2)?)
+        }
         op::FILE => emit::uncopied(&data),
         op::MESSAGE => {
             // SAFETY: integers of the process.
             let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
-            emit::iovecs(&data, vector, count)
+            emit::iovecs(&data, Vector::OfProcess(vector), count)
         }
         _ => messages(&mut data, address, result),
     }

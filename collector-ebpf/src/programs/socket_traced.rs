@@ -1,8 +1,9 @@
 //! The cheapest socket backend: tracepoints of the socket layer itself, which fire for calls on sockets only and bring
 //! the socket along. Everything else that the node does costs nothing.
 //!
-//! They see every way of moving bytes, also sendfile, splice and io_uring. What a call moved is copied if the current
-//! system call says where it lies; otherwise it is counted and reported without payload.
+//! They see every way of moving bytes, also sendfile, splice and io_uring. What a call sent is copied from where the
+//! message's iterator says; what it received, from where the current system call says. Otherwise it is counted and
+//! reported without payload.
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated as helpers},
@@ -18,10 +19,11 @@ use spantap_ebpf_common::{
 
 use super::socket_syscall::{discards, register};
 use crate::{
-    connection, counters, emit,
-    maps::{SYSCALLS, connection_flag},
+    connection, counters,
+    emit::{self, Vector},
+    maps::{Buffers, SYSCALLS, connection_flag},
     programs::process,
-    read::{self, Typed},
+    read::{self, Kernel, Typed},
     registers, settings, thread, tls,
 };
 
@@ -41,14 +43,42 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 
 /// Hooks `include/trace/events/tcp.h: tcp_sendmsg_locked(const struct sock *sk, const struct msghdr *msg, ...)`, there
 /// since 6.17: fires for each piece of a send, the first one right at its beginning; checked on 6.18.
-#[raw_tracepoint(tracepoint = "tcp_sendmsg_locked")]
-pub fn tcp_sendmsg_locked(_ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "tcp_sendmsg_locked")]
+pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
     if let Some(slot) = thread::take(bpf_get_current_pid_tgid())
         && slot.entered_ns == 0
     {
         slot.entered_ns = emit::now();
+        slot.outgoing = outgoing(ctx.arg(1));
     }
     0
+}
+
+/// Where the bytes of a message lie, by its iterator, which stands at its beginning.
+#[inline(always)]
+fn outgoing(message: u64) -> Buffers {
+    let iterator = |offset: u32| -> u64 {
+        // SAFETY: words of an argument of the program.
+        unsafe { Typed::read(message, settings::MSG_ITER.load() + offset) }.unwrap_or(0)
+    };
+    // SAFETY: a byte of the same.
+    let kind: u8 =
+        unsafe { Typed::read(message, settings::MSG_ITER.load() + settings::ITER_TYPE.load()) }.unwrap_or(0);
+    let offset = iterator(settings::ITER_OFFSET.load());
+    if kind as u32 == settings::ITER_UBUF.load() {
+        Buffers {
+            address: iterator(settings::ITER_ADDRESS.load()) + offset,
+            length: u64::MAX,
+            vector: 0,
+            count: 1,
+        }
+    } else if kind as u32 == settings::ITER_IOVEC.load() && offset == 0 {
+        let vector = iterator(settings::ITER_VECTOR.load());
+        let [address, length] = Vector::Copied(vector).buffer(0).unwrap_or([0, 0]);
+        Buffers { address, length, vector, count: iterator(settings::ITER_SEGMENTS.load()) }
+    } else {
+        Buffers::UNKNOWN
+    }
 }
 
 /// Hooks `include/trace/events/sock.h: inet_sock_set_state(const struct sock *sk, const int oldstate, const int
@@ -118,8 +148,13 @@ fn operation(regs: u64) -> Result<u32, Counter> {
 #[inline(always)]
 fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
     let pid_tgid = bpf_get_current_pid_tgid();
-    // Taken whatever the result, so that it cannot be mistaken for the time of a later call.
-    let entered_ns = if sends { take_entry(pid_tgid) } else { 0 };
+    let slot = thread::own(pid_tgid);
+    let ssl = slot.as_ref().map_or(0, |slot| slot.ssl);
+    // Taken whatever the result, so that it cannot be mistaken for what belongs to a later call.
+    let (entered_ns, outgoing) = match slot {
+        Some(slot) if sends => (core::mem::take(&mut slot.entered_ns), slot.outgoing),
+        _ => (0, Buffers::UNKNOWN),
+    };
     if result <= 0 || (pid_tgid >> 32) as u32 == settings::AGENT_TGID.load() {
         return Ok(());
     }
@@ -134,7 +169,7 @@ fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
     let position =
         if sends { connection.sent(sock, size as u64)? } else { connection.received(sock, size as u64)? };
     let Some(position) = position else { return Ok(()) };
-    tls::bind(connection);
+    tls::bind(connection, pid_tgid, ssl);
     if connection.flags & connection_flag::TLS != 0 || !sock.has_file()? {
         return Ok(());
     }
@@ -145,7 +180,7 @@ fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
         counters::bump(Counter::EntryTimeLost);
     }
     let data = record::Data {
-        header: emit::header(kind::DATA, flags, 0, now),
+        header: emit::header_of(pid_tgid, kind::DATA, flags, 0, now),
         connection: connection.id,
         stream: connection.id,
         first_ns: if entered_ns != 0 { entered_ns } else { now },
@@ -153,30 +188,37 @@ fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
         size,
         captured: 0,
     };
+    if entered_ns != 0 && outgoing.address != 0 {
+        return if outgoing.length >= emit::limit(size) {
+            emit::buffer(&data, outgoing.address)
+        } else {
+            emit::iovecs(&data, Vector::Copied(outgoing.vector), outgoing.count)
+        };
+    }
+    by_registers(&data, sends)
+}
+
+/// Finds what a call moved by the registers of the current system call.
+#[inline(always)]
+fn by_registers(data: &record::Data, sends: bool) -> Result<(), Counter> {
     let regs = saved_registers();
     let operation = operation(regs)?;
     let direction = if sends { op::SENDS } else { op::RECEIVES };
     if operation & direction == 0 || discards::<Typed>(regs, operation)? {
-        return emit::uncopied(&data);
+        return emit::uncopied(data);
     }
     let address = register::<Typed>(regs, registers::ARGUMENT_1)?;
     match operation & op::SHAPE {
-        op::BUFFER => emit::buffer(&data, address),
-        op::IOVEC => emit::iovecs(&data, address, register::<Typed>(regs, registers::ARGUMENT_2)?),
+        op::BUFFER => emit::buffer(data, address),
+        op::IOVEC => {
+            emit::iovecs(data, Vector::OfProcess(address), register::<Typed>(regs, registers::ARGUMENT_2)?)
+        }
         op::MESSAGE => {
             // SAFETY: integers of the process.
             let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
-            emit::iovecs(&data, vector, count)
+            emit::iovecs(data, Vector::OfProcess(vector), count)
         }
         // Of several messages, which one this is cannot be told; a file's bytes are in no memory of the process.
-        _ => emit::uncopied(&data),
-    }
-}
-
-#[inline(always)]
-fn take_entry(pid_tgid: u64) -> u64 {
-    match thread::own(pid_tgid) {
-        Some(slot) => core::mem::take(&mut slot.entered_ns),
-        None => 0,
+        _ => emit::uncopied(data),
     }
 }

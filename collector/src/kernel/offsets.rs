@@ -12,21 +12,32 @@ macro_rules! list {
 }
 spantap_ebpf_common::for_each_offset!(list);
 
+macro_rules! enumerators {
+    ($($name:ident = $path:literal,)+) => {
+        /// Global of the object -> enumerator.
+        const ENUMERATORS: &[(&str, &str)] = &[$((stringify!($name), $path),)+];
+    };
+}
+spantap_ebpf_common::for_each_enumerator!(enumerators);
+
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
-/// Finds every offset of the list.
+/// Finds every offset and every enumerator of the lists.
 ///
 /// # Errors
 /// [`KernelError::NoBtf`] without readable BTF, [`KernelError::Member`] if a member that is needed is not there.
 pub(super) fn resolve() -> Result<Vec<(&'static str, u32)>, KernelError> {
     let bytes = std::fs::read(BTF_PATH).map_err(|error| KernelError::NoBtf { detail: error.to_string() })?;
     let btf = Btf::parse(bytes).map_err(|error| KernelError::NoBtf { detail: error.to_string() })?;
+    let enumerators =
+        ENUMERATORS.iter().map(|&(name, path)| Ok((name, btf.enumerator(path).unwrap_or(ABSENT))));
     LIST.iter()
         .map(|&(name, path)| match btf.offset(path) {
             Some(offset) => Ok((name, offset)),
             None if path.ends_with('?') => Ok((name, ABSENT)),
             None => Err(KernelError::Member { path }),
         })
+        .chain(enumerators)
         .collect()
 }
 
