@@ -11,7 +11,7 @@ use crate::{
     limits,
     protocol::{BootNanos, OpenContext, Role},
     redact::{BoundedText, REDACTED, strip_credentials},
-    semconv::{HTTP_CLIENT_REQUEST_DURATION, HTTP_SERVER_REQUEST_DURATION, key},
+    semconv::{HTTP_CLIENT_REQUEST_DURATION, HTTP_SERVER_REQUEST_DURATION, key, truncated},
     trace_context::TraceHeaders,
 };
 
@@ -34,14 +34,36 @@ pub struct HttpRequest<'a> {
     pub scheme: Option<&'a [u8]>,
     /// From an absolute-form or authority-form target, or `:authority`; wins over `Host`.
     pub authority: Option<&'a [u8]>,
-    /// Without the query; `None` if it was cut off or the target has none (CONNECT).
+    /// Without the query; `None` if it was cut off or the target has none (CONNECT). See `cut`.
     pub path: Option<&'a [u8]>,
     /// Without its `?`.
     pub query: Option<&'a [u8]>,
+    /// The first part of the target whose end was not seen: what is here of it is a prefix of what was sent.
+    pub cut: Option<UrlPart>,
     /// `1.0`, `1.1`, `2`; `None` if it was cut off.
     pub version: Option<&'static str>,
     /// The header fields that attributes are made of.
     pub fields: RequestFields<'a>,
+}
+
+/// A part of a URL that can be longer than what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlPart {
+    /// The path, or what stands before it. A route must not be made of it.
+    Path,
+    /// The query; the path is whole.
+    Query,
+}
+
+impl UrlPart {
+    /// The value of [`key::SPANTAP_URL_TRUNCATED`].
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Path => truncated::PATH,
+            Self::Query => truncated::QUERY,
+        }
+    }
 }
 
 /// The request header fields that attributes are made of; of a repeated one the first counts.
@@ -95,6 +117,7 @@ impl<'a> RequestFields<'a> {
 /// SERVER: method, `url.path`, `url.scheme`, `url.query`, `server.*` and `client.address` as forwarded or as in `Host`,
 /// user agent, version. CLIENT: method, `server.*`, `url.full`, version. A CONNECT has no URL. A CLIENT request without
 /// any authority cannot have `url.full`: it gets `url.path` and `url.query`, and whoever knows the socket completes it.
+/// Where the URL is shorter than what was sent, `spantap.url.truncated` names the first part that is.
 #[must_use]
 pub fn begin(
     protocol: &'static str,
@@ -105,9 +128,12 @@ pub fn begin(
     let mut attributes = Attributes::new();
     let operation = push_method(&mut attributes, request.method);
     let scheme = scheme(context, request);
-    match context.role {
+    let capped = match context.role {
         Role::Server => push_server(&mut attributes, scheme, request),
         Role::Client => push_client(&mut attributes, scheme, request),
+    };
+    if let Some(part) = first(request.cut, capped) {
+        attributes.push(key::SPANTAP_URL_TRUNCATED, Value::Static(part.name()));
     }
     if let Some(version) = request.version {
         attributes.push(key::NETWORK_PROTOCOL_VERSION, Value::Static(version));
@@ -172,11 +198,21 @@ fn push_method(attributes: &mut Attributes, method: &[u8]) -> &'static str {
     "HTTP"
 }
 
-fn push_server(attributes: &mut Attributes, scheme: &'static str, request: &HttpRequest<'_>) {
+/// The part that comes first in a URL.
+fn first(one: Option<UrlPart>, other: Option<UrlPart>) -> Option<UrlPart> {
+    if one == Some(UrlPart::Path) { one } else { other.or(one) }
+}
+
+/// Returns the part of the URL that a limit cut.
+fn push_server(
+    attributes: &mut Attributes,
+    scheme: &'static str,
+    request: &HttpRequest<'_>,
+) -> Option<UrlPart> {
     let fields = &request.fields;
-    push_path(attributes, request.path);
+    let path = push_path(attributes, request.path);
     attributes.push(key::URL_SCHEME, Value::Static(scheme));
-    push_query(attributes, request.query);
+    let query = push_query(attributes, request.query);
     let authority = fields.forwarded("host", fields.forwarded_host).or(request.authority).or(fields.host);
     push_authority(attributes, scheme, request, authority);
     if let Some((address, _)) = fields.forwarded("for", fields.forwarded_for).and_then(host_and_port) {
@@ -188,35 +224,41 @@ fn push_server(attributes: &mut Attributes, scheme: &'static str, request: &Http
     if let Some(agent) = fields.user_agent {
         attributes.push(key::USER_AGENT_ORIGINAL, lossy(agent, limits::USER_AGENT_BYTES_MAX));
     }
+    first(path, query)
 }
 
-fn push_client(attributes: &mut Attributes, scheme: &'static str, request: &HttpRequest<'_>) {
+/// As [`push_server`].
+fn push_client(
+    attributes: &mut Attributes,
+    scheme: &'static str,
+    request: &HttpRequest<'_>,
+) -> Option<UrlPart> {
     let authority = request.authority.or(request.fields.host).filter(|authority| !authority.is_empty());
     push_authority(attributes, scheme, request, authority);
     match (request.path, authority) {
         (Some(path), Some(authority)) => {
-            attributes.push(key::URL_FULL, Value::Text(full_url(scheme, authority, path, request.query)));
+            let (url, cut) = full_url(scheme, authority, path, request.query);
+            attributes.push(key::URL_FULL, Value::Text(url));
+            cut
         }
-        (path, _) => {
-            push_path(attributes, path);
-            push_query(attributes, request.query);
-        }
+        (path, _) => first(push_path(attributes, path), push_query(attributes, request.query)),
     }
 }
 
-fn push_path(attributes: &mut Attributes, path: Option<&[u8]>) {
-    if let Some(path) = path {
-        let mut text = BoundedText::new(limits::PATH_BYTES_MAX);
-        text.push_url(path);
-        attributes.push(key::URL_PATH, Value::Text(text.finish()));
-    }
+fn push_path(attributes: &mut Attributes, path: Option<&[u8]>) -> Option<UrlPart> {
+    let mut text = BoundedText::new(limits::PATH_BYTES_MAX);
+    text.push_url(path?);
+    let cut = text.is_cut().then_some(UrlPart::Path);
+    attributes.push(key::URL_PATH, Value::Text(text.finish()));
+    cut
 }
 
-fn push_query(attributes: &mut Attributes, query: Option<&[u8]>) {
-    if let Some(query) = query {
-        let text = crate::redact::query(query, limits::QUERY_BYTES_MAX);
-        attributes.push(key::URL_QUERY, Value::Text(text));
-    }
+fn push_query(attributes: &mut Attributes, query: Option<&[u8]>) -> Option<UrlPart> {
+    let mut text = BoundedText::new(limits::QUERY_BYTES_MAX);
+    text.push_query(query?);
+    let cut = text.is_cut().then_some(UrlPart::Query);
+    attributes.push(key::URL_QUERY, Value::Text(text.finish()));
+    cut
 }
 
 /// `server.address` and `server.port`; without a port in the authority it is the scheme's, for CONNECT there is none.
@@ -238,7 +280,12 @@ fn push_authority(
     }
 }
 
-fn full_url(scheme: &str, authority: &[u8], path: &[u8], query: Option<&[u8]>) -> CompactString {
+fn full_url(
+    scheme: &str,
+    authority: &[u8],
+    path: &[u8],
+    query: Option<&[u8]>,
+) -> (CompactString, Option<UrlPart>) {
     let mut url = BoundedText::new(limits::URL_BYTES_MAX);
     url.push_str(scheme);
     url.push_str("://");
@@ -255,11 +302,13 @@ fn full_url(scheme: &str, authority: &[u8], path: &[u8], query: Option<&[u8]>) -
     if path != b"*" {
         url.push_url(path);
     }
+    let mut cut = url.is_cut().then_some(UrlPart::Path);
     if let Some(query) = query {
         url.push_str("?");
         url.push_query(query);
+        cut = cut.or(url.is_cut().then_some(UrlPart::Query));
     }
-    url.finish()
+    (url.finish(), cut)
 }
 
 fn scheme(context: OpenContext, request: &HttpRequest<'_>) -> &'static str {

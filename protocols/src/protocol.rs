@@ -145,6 +145,12 @@ pub trait Parser: Send {
         0
     }
 
+    /// How many messages it read whose head a gap cut: header fields behind it, such as the caller's trace, were not
+    /// seen. Only grows.
+    fn cut_heads(&self) -> u64 {
+        0
+    }
+
     /// How many further bytes of this direction the parser does not need to see (inside a body of known length): they
     /// may be passed as a [`Gap`] without loss. 0 if it needs the next byte.
     fn skippable(&self, _direction: Direction) -> u64 {

@@ -89,6 +89,12 @@ impl BoundedText {
         }
     }
 
+    /// True if something did not fit.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.full
+    }
+
     /// The text.
     #[must_use]
     pub fn finish(self) -> CompactString {

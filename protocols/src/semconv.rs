@@ -33,6 +33,9 @@ pub mod key {
     pub const URL_TEMPLATE: &str = "url.template";
     pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 
+    // Our own: the conventions have no word for a value that is shorter than what was sent.
+    pub const SPANTAP_URL_TRUNCATED: &str = "spantap.url.truncated";
+
     // Resource.
     pub const HOST_ARCH: &str = "host.arch";
     pub const HOST_ID: &str = "host.id";
@@ -50,6 +53,14 @@ pub mod key {
     pub const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
     pub const TELEMETRY_SDK_NAME: &str = "telemetry.sdk.name";
     pub const TELEMETRY_SDK_VERSION: &str = "telemetry.sdk.version";
+}
+
+/// Values of [`key::SPANTAP_URL_TRUNCATED`]: the first part of the URL that is shorter than what was sent.
+pub mod truncated {
+    /// The path, or what stands before it.
+    pub const PATH: &str = "path";
+    /// The query; the path is whole.
+    pub const QUERY: &str = "query";
 }
 
 /// A duration histogram of the conventions.

@@ -12,9 +12,10 @@ use std::{collections::VecDeque, fmt::Write as _};
 pub use foreign::FOREIGN;
 
 use crate::{
-    exchange::{Exchange, Outcome},
+    exchange::{Exchange, Outcome, Value},
     limits,
     protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff},
+    semconv::key,
 };
 
 /// What one system call sent or received.
@@ -536,7 +537,7 @@ fn is_part_of(part: &Exchange, whole: &Exchange) -> bool {
         && part.operation == whole.operation
         && part.response_start == whole.response_start
         && (part.outcome == whole.outcome || part.outcome == Outcome::Unset)
-        && part.attributes.iter().all(|(key, value)| whole.attributes.get(key.as_str()) == Some(value))
+        && part.attributes.iter().all(|(key, value)| is_part_of_attribute(part, key.as_str(), value, whole))
         && match (&part.trace, &whole.trace) {
             (None, _) => true,
             (Some(_), None) => false,
@@ -546,6 +547,24 @@ fn is_part_of(part: &Exchange, whole: &Exchange) -> bool {
                     && whole.state.starts_with(part.state.as_str())
             }
         }
+}
+
+/// The same value; or, where the part says that its URL is cut, a beginning of it.
+fn is_part_of_attribute(part: &Exchange, name: &str, value: &Value, whole: &Exchange) -> bool {
+    let text = |name| whole.attributes.get(name).and_then(Value::as_str);
+    let cut = part.attributes.get(key::SPANTAP_URL_TRUNCATED).and_then(Value::as_str);
+    match (name, value.as_str()) {
+        (key::SPANTAP_URL_TRUNCATED, _) => true,
+        (key::URL_PATH, Some(path)) if cut == Some("path") => {
+            // Of a client whose authority lies behind the cut.
+            text(key::URL_PATH).is_some_and(|whole| whole.starts_with(path))
+                || text(key::URL_FULL).is_some_and(|whole| whole.contains(path))
+        }
+        (key::URL_FULL, Some(url)) if cut.is_some() => {
+            text(key::URL_FULL).is_some_and(|whole| whole.starts_with(url))
+        }
+        _ => whole.attributes.get(name) == Some(value),
+    }
 }
 
 /// All places of a short text; of a long one the first and last, and others at odd distances.

@@ -15,6 +15,7 @@ use crate::{
 /// Counters of the connection layer that are losses; the others say what passed, and which bytes nobody needed.
 const LOSSES: &[&str] = &[
     "dropped_messages",
+    "cut_heads",
     "evicted_streams",
     "evicted_connections",
     "missing_bytes",

@@ -38,6 +38,8 @@ counters! {
     exchanges,
     /// Messages that parsers saw but could not report.
     dropped_messages,
+    /// Messages whose head was longer than what was copied: header fields behind the cut were not seen.
+    cut_heads,
     /// Streams in which a protocol was recognised.
     detected_streams,
     /// Streams that returned to detection because their parser was lost.

@@ -22,6 +22,8 @@ pub(super) struct Driver {
     parser: Box<dyn Parser>,
     /// What the parser has dropped as far as counted.
     dropped: u64,
+    /// Likewise.
+    cut_heads: u64,
 }
 
 /// In-order bytes, and how many follow them that are not here.
@@ -46,7 +48,7 @@ pub(super) struct Shared {
 
 impl Driver {
     pub(super) fn new(protocol: &'static dyn Protocol, role: Role, parser: Box<dyn Parser>) -> Self {
-        Self { protocol, role, parser, dropped: 0 }
+        Self { protocol, role, parser, dropped: 0, cut_heads: 0 }
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -63,6 +65,9 @@ impl Driver {
         let dropped = self.parser.dropped();
         shared.counters.dropped_messages += dropped.saturating_sub(self.dropped);
         self.dropped = dropped;
+        let cut_heads = self.parser.cut_heads();
+        shared.counters.cut_heads += cut_heads.saturating_sub(self.cut_heads);
+        self.cut_heads = cut_heads;
     }
 
     /// Takes the next bytes of one direction.

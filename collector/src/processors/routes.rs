@@ -10,7 +10,10 @@ use std::collections::{HashMap, HashSet};
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use opentelemetry::trace::SpanKind;
-use spantap_protocols::{Value, semconv::key};
+use spantap_protocols::{
+    Value,
+    semconv::{key, truncated},
+};
 
 use super::{Processor, Verdict, template};
 use crate::telemetry::Record;
@@ -117,6 +120,15 @@ impl Processor for Routes {
         let Some(path) = record.attributes.get(key::URL_PATH).and_then(Value::as_str) else {
             return Verdict::Keep;
         };
+        // What is only the beginning of a path could look like another route's.
+        let cut = record.attributes.get(key::SPANTAP_URL_TRUNCATED).and_then(Value::as_str);
+        if cut == Some(truncated::PATH) {
+            if self.settings.unmatched != Unmatched::Off {
+                record.attributes.push(key::HTTP_ROUTE, Value::Static(OVERFLOW));
+                record.target = Some(CompactString::const_new(OVERFLOW));
+            }
+            return Verdict::Keep;
+        }
         let not_found = record.attributes.get(key::HTTP_RESPONSE_STATUS_CODE) == Some(&Value::Int(404));
         if let Some(route) = self.route(record.service.id, path, not_found) {
             record.attributes.push(key::HTTP_ROUTE, Value::Text(route.clone()));
@@ -226,6 +238,23 @@ mod tests {
         assert_eq!(of(Unmatched::Off, "/b/1"), None);
         assert_eq!(of(Unmatched::Off, "/a/1").as_deref(), Some("/a/*"));
         assert_eq!(of(Unmatched::Heuristic, "*"), None);
+    }
+
+    #[test]
+    fn the_beginning_of_a_path_is_not_taken_for_a_path() {
+        for (unmatched, cut, expected) in [
+            (Unmatched::Heuristic, truncated::PATH, Some("/**")),
+            (Unmatched::Wildcard, truncated::PATH, Some("/**")),
+            (Unmatched::Off, truncated::PATH, None),
+            (Unmatched::Off, truncated::QUERY, Some("/files/*")),
+        ] {
+            let mut record = record(Role::Server, 200);
+            record.attributes.set(key::URL_PATH, Value::Static("/files/a"));
+            record.attributes.push(key::SPANTAP_URL_TRUNCATED, Value::Static(cut));
+            routes(&["/files/*"], unmatched, 10).process(&mut record);
+            assert_eq!(record.attributes.get(key::HTTP_ROUTE).and_then(Value::as_str), expected);
+            assert_eq!(record.target.as_deref(), expected);
+        }
     }
 
     #[test]

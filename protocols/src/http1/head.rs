@@ -7,7 +7,7 @@
 use httparse::EMPTY_HEADER;
 
 use crate::{
-    http::{HttpRequest, KNOWN_METHODS},
+    http::{HttpRequest, KNOWN_METHODS, UrlPart},
     limits,
     protocol::{Direction, Sniff},
 };
@@ -197,8 +197,8 @@ fn request_line(line: &[u8]) -> Option<HttpRequest<'_>> {
     Some(request)
 }
 
-/// What a head that will never be whole says for certain: the method, and every part of the target that something
-/// follows. `None` if not even the method is whole.
+/// What a head that will never be whole says for certain: the method, and of the target what is there. `None` if not
+/// even the method is whole.
 fn cut_request(bytes: &[u8]) -> Option<RequestHead<'_>> {
     let (line, fields) = split_line(bytes);
     let cut = |request| Some(RequestHead { framing: Framing::Unknown, ..with_fields(request, fields) });
@@ -209,13 +209,33 @@ fn cut_request(bytes: &[u8]) -> Option<RequestHead<'_>> {
     let mut request = HttpRequest { method, ..HttpRequest::default() };
     match split_space(rest) {
         Some((target, _)) => set_target(&mut request, target),
-        None => {
-            // Of an absolute target the authority could be cut, of a query a secret's key.
-            let path = memchr::memchr(b'?', rest).and_then(|at| rest.get(..at));
-            request.path = path.filter(|path| path.starts_with(b"/"));
-        }
+        None => set_cut_target(&mut request, rest),
     }
     cut(request)
+}
+
+/// As [`set_target`], of a target without its end: a prefix of the path is told, for it says where the request went. A
+/// query is not, its last key could be a secret's cut in half; nor is an authority that nothing follows.
+fn set_cut_target<'a>(request: &mut HttpRequest<'a>, target: &'a [u8]) {
+    let query = memchr::memchr(b'?', target);
+    request.cut = Some(if query.is_some() { UrlPart::Query } else { UrlPart::Path });
+    let known = match query {
+        Some(at) => target.get(..at).unwrap_or_default(),
+        None => without_torn_escape(target),
+    };
+    let authority = memchr::memmem::find(known, b"://").and_then(|colon| known.get(colon + 3..));
+    let whole = authority.is_some_and(|authority| query.is_some() || authority.contains(&b'/'));
+    if known.starts_with(b"/") || (whole && request.method != b"CONNECT") {
+        set_target(request, known);
+    }
+}
+
+/// Without the part of a percent-encoded byte at the end.
+fn without_torn_escape(path: &[u8]) -> &[u8] {
+    match path {
+        [whole @ .., b'%'] | [whole @ .., b'%', _] => whole,
+        whole => whole,
+    }
 }
 
 /// Sorts out the four forms of a target.

@@ -70,6 +70,7 @@ pub(super) struct Http1Parser {
     failures: u8,
     handed_over: bool,
     dropped: u64,
+    cut_heads: u64,
 }
 
 /// Where one direction is.
@@ -155,6 +156,7 @@ impl Http1Parser {
             failures: 0,
             handed_over: false,
             dropped: 0,
+            cut_heads: 0,
         }
     }
 }
@@ -205,6 +207,10 @@ impl Parser for Http1Parser {
 
     fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    fn cut_heads(&self) -> u64 {
+        self.cut_heads
     }
 
     fn skippable(&self, direction: Direction) -> u64 {

@@ -2,7 +2,7 @@
 
 use super::{Http1, parser::Http1Parser};
 use crate::{
-    exchange::{Exchange, Outcome},
+    exchange::{Exchange, Outcome, Value},
     limits,
     protocol::{BootNanos, Direction, Gap, OpenContext, Protocol, Role, Segment},
     semconv::key,
@@ -259,7 +259,7 @@ fn what_is_not_copied_of_an_open_request_counts() {
 }
 
 #[test]
-fn a_target_that_is_cut_is_not_told() {
+fn of_a_target_that_is_cut_the_beginning_is_told_and_said_to_be_one() {
     let target = format!("GET /{} HTTP/1.1", "y".repeat(5_000));
     for from_start in [true, false] {
         let mut driver = driver(from_start);
@@ -269,8 +269,49 @@ fn a_target_that_is_cut_is_not_told() {
         }
         call(&mut driver, ToServer, 41, &long("GET /a?key=y HTTP/1.1"));
         call(&mut driver, ToClient, 42, OK);
-        assert_eq!(pairs(&driver.exchanges), "- 200, - 200, - 200, /a 200");
+        let path = format!("/{}", "y".repeat(limits::PATH_BYTES_MAX - 1));
+        let cut = |exchange: &Exchange| exchange.attributes.get(key::SPANTAP_URL_TRUNCATED).cloned();
+        assert_eq!(pairs(&driver.exchanges), format!("{path} 200, {path} 200, {path} 200, /a 200"));
+        assert!(driver.exchanges[..3].iter().all(|exchange| cut(exchange) == Some(Value::Static("path"))));
+        assert_eq!(cut(&driver.exchanges[3]), None);
+        assert_eq!(driver.parser().cut_heads(), 4);
     }
+}
+
+#[test]
+fn a_short_prefix_of_a_target_tells_no_secret_and_no_half_of_anything() {
+    for (line, path, cut) in [
+        ("GET /a/%4", "/a/", "path"),
+        ("GET /a/b", "/a/b", "path"),
+        ("GET /a?x=1&sig=hid", "/a", "query"),
+        ("GET http://user:hidden@shop.examp", "-", "path"),
+        ("GET http://user:hidden@shop.example/b", "/b", "path"),
+        ("GET http://shop.example?sig=hid", "/", "query"),
+        ("CONNECT shop.example:44", "-", "path"),
+    ] {
+        let mut driver = driver(true);
+        driver.feed_cut(ToServer, BootNanos(1), BootNanos(1), line.as_bytes(), 900);
+        call(&mut driver, ToClient, 2, b"HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(pairs(&driver.exchanges), format!("{path} 404"), "{line}");
+        let found = &driver.exchanges[0];
+        assert_eq!(found.attributes.get(key::SPANTAP_URL_TRUNCATED), Some(&Value::Static(cut)), "{line}");
+        assert!(!render(&driver.exchanges).contains("hid"), "{line}");
+    }
+}
+
+#[test]
+fn a_response_whose_head_is_cut_counts_and_ends_with_the_next_turn() {
+    let mut driver = driver(true);
+    let cookies =
+        format!("HTTP/1.1 200 OK\r\nSet-Cookie: {}\r\nContent-Length: 2\r\n\r\nok", "x".repeat(6_000));
+    for turn in 0..3 {
+        call(&mut driver, ToServer, 10 * turn + 1, &get(turn as usize));
+        call(&mut driver, ToClient, 10 * turn + 2, cookies.as_bytes());
+    }
+    driver.close(BootNanos(40));
+    assert_eq!(pairs(&driver.exchanges), "/0 200, /1 200, /2 200");
+    assert!(driver.exchanges.iter().all(|exchange| exchange.response_bytes == cookies.len() as u64));
+    assert_eq!(driver.parser().cut_heads(), 3);
 }
 
 #[test]

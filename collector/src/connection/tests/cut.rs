@@ -82,6 +82,31 @@ fn every_request_with_a_cut_head_is_found_on_both_sides() {
 }
 
 #[test]
+fn header_fields_behind_a_cut_are_counted_and_those_read_in_small_calls_are_seen() {
+    let target = format!("GET /{}?a=b", "y".repeat(5_000));
+    for (piece, cut_heads) in [(usize::MAX, 2), (1_024, 0)] {
+        let mut node = node(Opener::Peer, true);
+        let mut script = Script::default();
+        for id in 1..=2 {
+            for piece in request(&target).chunks(piece) {
+                script.copy(RECEIVED, piece);
+            }
+            script.copy(SENT, &response(200 + id));
+        }
+        node.calls(&script.calls);
+        assert_eq!(node.table.counters().cut_heads, cut_heads);
+        let path = format!("/{}", "y".repeat(1_023));
+        assert_eq!(found(&node), format!("GET {path} 201, GET {path} 202"));
+        for Finished { exchange, .. } in &node.out {
+            let host = exchange.attributes.get(key::SERVER_ADDRESS).is_some();
+            assert_eq!(host, cut_heads == 0, "what lies behind the cut is not made up");
+            let truncated = exchange.attributes.get(key::SPANTAP_URL_TRUNCATED);
+            assert_eq!(truncated, Some(&Value::Static("path")));
+        }
+    }
+}
+
+#[test]
 fn a_head_received_in_two_calls_is_cut_in_the_second() {
     let mut script = Script::default();
     for id in 1..=4 {

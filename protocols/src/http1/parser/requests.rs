@@ -203,6 +203,7 @@ impl Http1Parser {
             }
             Reading::Head | Reading::Seek => {
                 if let Some(mut cut) = cut {
+                    self.cut_heads += 1;
                     let exchange = &mut cut.exchange;
                     exchange.request_bytes = exchange.request_bytes.saturating_add(gap.missing);
                     exchange.request_end = exchange.request_end.max(gap.last_at);

@@ -221,6 +221,7 @@ impl Http1Parser {
             Reading::Seek if self.queue.front().is_some_and(|front| front.exchange.start > gap.last_at) => {}
             Reading::Head | Reading::Verdict | Reading::Seek => match cut {
                 Some(cut) if is_final(cut.head.status) && self.may_answer(cut.first_at) => {
+                    self.cut_heads += 1;
                     self.begin_response(cut.head, cut.first_at, cut.last_at, cut.length);
                     self.count_response(gap.missing, gap.last_at);
                     self.open_response(out);
