@@ -145,6 +145,11 @@ pub trait Parser: Send {
         0
     }
 
+    /// How many exchanges have begun and are not finished.
+    fn in_flight(&self) -> usize {
+        0
+    }
+
     /// How many messages it read whose head a gap cut: header fields behind it, such as the caller's trace, were not
     /// seen. Only grows.
     fn cut_heads(&self) -> u64 {

@@ -17,6 +17,8 @@ const LOSSES: &[&str] = &[
     "dropped_messages",
     "cut_heads",
     "evicted_streams",
+    "evicted_exchanges",
+    "exchanges_open_at_end",
     "evicted_connections",
     "missing_bytes",
     "direction_budget_bytes",

@@ -46,8 +46,12 @@ counters! {
     revoked_streams,
     /// Streams that were found to carry TLS records or to lie below a TLS session.
     ciphertext_streams,
-    /// Streams dropped because there were too many; their open exchanges are lost.
+    /// Streams dropped because there were too many.
     evicted_streams,
+    /// Exchanges that were open on them.
+    evicted_exchanges,
+    /// Exchanges that were open when there was nothing more to see: the end of the agent, or of a recording.
+    exchanges_open_at_end,
     /// Streams ended after being idle for too long.
     expired_streams,
     /// Connections forgotten because there were too many.

@@ -55,6 +55,11 @@ impl Driver {
         self.parser.lost()
     }
 
+    /// Exchanges that are not finished.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.parser.in_flight() as u64
+    }
+
     pub(super) fn close(&mut self, at: BootNanos, shared: &mut Shared) {
         self.parser.on_close(at, &mut shared.exchanges);
         self.count_dropped(shared);

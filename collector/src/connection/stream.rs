@@ -196,8 +196,9 @@ impl Stream {
         driver.count_dropped(shared);
         if driver.is_lost() {
             // What made it lose its way would do so again: detection begins with the next segment.
-            self.drop_queues(shared);
+            shared.counters.dropped_messages += driver.in_flight();
             shared.counters.revoked_streams += 1;
+            self.drop_queues(shared);
             self.intact = false;
             self.state = State::Detecting(Detector::default());
         }
@@ -371,8 +372,12 @@ impl Stream {
                 }
             }
         }
-        if let (State::Parsing(driver), false) = (&mut self.state, matches!(ending, Ending::Unseen)) {
-            driver.close(at, shared);
+        match (&mut self.state, ending) {
+            (State::Parsing(driver), Ending::Unseen) => {
+                shared.counters.exchanges_open_at_end += driver.in_flight();
+            }
+            (State::Parsing(driver), _) => driver.close(at, shared),
+            _ => {}
         }
         for lane in self.lanes.both() {
             shared.counters.unfinished_bytes += lane.queue.clear();
@@ -396,6 +401,11 @@ impl Stream {
             self.intact &= dropped == 0;
         }
         self.after_parsing(now, shared);
+    }
+
+    /// Exchanges that its parser has begun and not finished.
+    pub(super) fn in_flight(&self) -> u64 {
+        if let State::Parsing(driver) = &self.state { driver.in_flight() } else { 0 }
     }
 
     /// Bytes that were seen and are still here.

@@ -158,7 +158,7 @@ impl Table {
 
     /// Nothing more will come, as at the end of a recording: gives up all waiting and forgets all streams.
     ///
-    /// Parsers are not told that anything closed, since nothing did: what is unanswered yet stays unsaid.
+    /// Parsers are not told that anything closed, since nothing did: what is unanswered yet is only counted.
     pub fn finish(&mut self, out: &mut Vec<Finished>) {
         while let Some(slot) = self.stream_use.first() {
             self.end_stream(slot, BootNanos(0), Ending::Unseen, out);
@@ -255,6 +255,7 @@ impl Table {
             // No word to its parser: the connection goes on, and an error that it made of this would be wrong.
             self.shared.counters.evicted_streams += 1;
             self.shared.counters.evicted_bytes += stream.retained();
+            self.shared.counters.evicted_exchanges += stream.in_flight();
         }
         let at = BootNanos(data.last_ns);
         let connection = data.connection.map(|id| self.connection(id, at));

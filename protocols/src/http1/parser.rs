@@ -209,6 +209,10 @@ impl Parser for Http1Parser {
         self.dropped
     }
 
+    fn in_flight(&self) -> usize {
+        self.queue.len()
+    }
+
     fn cut_heads(&self) -> u64 {
         self.cut_heads
     }

@@ -234,4 +234,5 @@ fn the_end_of_a_recording_makes_no_errors() {
     assert_eq!(node.found(), [2], "what was held is given, what is open is not failed");
     assert_eq!(node.out.len(), 1);
     assert_eq!(node.table.usage().streams, 0);
+    assert_eq!(node.table.counters().exchanges_open_at_end, 2, "but counted");
 }

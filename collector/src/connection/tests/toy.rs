@@ -175,6 +175,10 @@ impl Parser for ToyParser {
     fn lost(&self) -> bool {
         self.bad >= 3
     }
+
+    fn in_flight(&self) -> usize {
+        self.open.len()
+    }
 }
 
 fn exchange(role: Role, request: &Half, response: Option<&Half>) -> Exchange {
