@@ -70,7 +70,8 @@ fn replay(args: &ReplayArgs) -> Result<()> {
     };
     start_log(config.log_level);
     print_as(&mut config, args.format);
-    let file = File::open(&args.file).with_context(|| format!("failed to open {}", args.file.display()))?;
+    let file =
+        File::open(&args.file).with_context(|| format!("{}: cannot read the file", args.file.display()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let outputs = Outputs::start(&config, runtime.handle())?;
     let reader = BufReader::with_capacity(1 << 20, file);

@@ -10,12 +10,12 @@ use std::{
 };
 
 use spantap_tests::{
-    agent::{self, Agent},
+    agent::{self, Accounts, Agent},
     client::fetch,
     config::ConfigFile,
     machine,
     otlp::{self, Kind},
-    program::{Program, folder},
+    program::{Program, folder, free_port},
     python,
 };
 
@@ -81,7 +81,12 @@ fn a_typo_in_the_configuration_is_shown_with_its_place() {
     assert!(ended.stdout.contains("no problems"), "{ended:?}");
     let missing = agent::run(&["config", "check", "/does/not/exist.yaml"]);
     assert_eq!(missing.code(), Some(1));
-    assert!(missing.stderr.contains("/does/not/exist.yaml"), "{missing:?}");
+    // Every command says it in the same words, of every kind of file.
+    let said = missing.stderr.clone();
+    assert!(said.contains("/does/not/exist.yaml: cannot read the file: No such file"), "{said}");
+    for arguments in [&["run", "--config", "/does/not/exist.yaml"][..], &["replay", "/does/not/exist.yaml"]] {
+        assert_eq!(agent::run(arguments).stderr, said, "{arguments:?}");
+    }
 }
 
 #[test]
@@ -222,6 +227,32 @@ fn a_killed_agent_leaves_nothing_attached() {
     agent.wait_for(2, |span| span.is_at(server.port));
     let finished = agent.finish();
     assert_eq!(finished.select(|span| span.is_at(server.port)).len(), 2, "one of each side, none twice");
+}
+
+#[test]
+fn what_a_dead_backend_has_missed_is_said_at_the_end() {
+    let Some(_turn) = machine::ready(&[]) else { return };
+    let (folder, port) = (folder(), free_port());
+    let exporter = format!("exporter: {{otlp_http: {{endpoint: \"http://127.0.0.1:{port}/v1/traces\"}}}}");
+    let config = ConfigFile::new(&format!(
+        "file_format: \"1.1\"\ntracer_provider:\n  processors:\n    - batch: {{{exporter}}}\n\
+         distribution:\n  spantap:\n    shutdown_timeout: 300ms\n"
+    ));
+    // The capture ends while requests are under way, and their connections are open.
+    let whole = fs::read(recording()).expect("the demo's recording is there");
+    let file = folder.path().join("capture.pcap");
+    fs::write(&file, &whole[..nth_record(&whole, 100)]).expect("a fresh folder");
+    let file = file.to_str().expect("our own name");
+    let ended = agent::run(&["replay", file, "--config", config.name(), "--format", "none", "--accounts"]);
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    let accounts = Accounts::parse(&ended.stderr);
+    let spans = accounts.seen["spans"];
+    let closing =
+        format!("{spans} of {spans} spans were not delivered to http://127.0.0.1:{port}/v1/traces: ");
+    let lines: Vec<_> = ended.stderr.lines().filter(|line| line.contains(&closing)).collect();
+    assert_eq!(lines.len(), 1, "{}", ended.stderr);
+    assert!(lines[0].contains(" WARN "), "{}", lines[0]);
+    assert!(accounts.left_out["exchanges open at end"] > 0, "{accounts:?}");
 }
 
 /// How many of the agent's programs the kernel holds; `None` if it does not tell.

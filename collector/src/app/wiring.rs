@@ -161,6 +161,9 @@ impl Outputs {
             reader.exporter.on_metrics(&reader.aggregator.collect(unix));
             reader.exporter.shutdown(deadline);
         }
+        for line in self.stats.iter().filter_map(|destination| destination.undelivered()) {
+            tracing::warn!("{line}");
+        }
     }
 
     /// The first exporter whose output is gone for good.

@@ -117,7 +117,7 @@ impl Destination {
     ) -> Result<Self, SetupError> {
         let _context = runtime.enter();
         let client = Client::new(signal, settings)?;
-        let stats = Arc::new(DestinationStats::new(signal));
+        let stats = Arc::new(DestinationStats::new(signal, settings.endpoint_for_people()));
         let queue = Arc::new(Queue::new(settings.queue, latest_only, Arc::clone(&stats)));
         let delivery = Delivery {
             queue: Arc::clone(&queue),

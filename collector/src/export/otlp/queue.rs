@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn queue(when_full: WhenFull, latest_only: bool) -> (Queue, Arc<DestinationStats>) {
-        let stats = Arc::new(DestinationStats::new(Signal::Metrics));
+        let stats = Arc::new(DestinationStats::new(Signal::Metrics, String::new()));
         (Queue::new(QueueSettings { bytes_max: 100, when_full }, latest_only, Arc::clone(&stats)), stats)
     }
 

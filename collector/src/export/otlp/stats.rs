@@ -51,12 +51,26 @@ impl DropReason {
             Self::Superseded => "superseded",
         }
     }
+
+    /// For messages; `None` for what is no loss.
+    fn explanation(self) -> Option<&'static str> {
+        Some(match self {
+            Self::QueueFull => "the queue was full",
+            Self::RetryExpired => "the backend was away for too long",
+            Self::Refused => "the backend refused them",
+            Self::TooLarge => "too large for the backend",
+            Self::Rejected => "the backend took the request without them",
+            Self::Shutdown => "still waiting for the backend at the end",
+            Self::Superseded => return None,
+        })
+    }
 }
 
 /// The counters of one destination; shared, and read at any time.
 #[derive(Debug)]
 pub struct DestinationStats {
     signal: Signal,
+    endpoint: String,
     received: AtomicU64,
     exported: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
@@ -67,9 +81,10 @@ pub struct DestinationStats {
 }
 
 impl DestinationStats {
-    pub(super) fn new(signal: Signal) -> Self {
+    pub(super) fn new(signal: Signal, endpoint: String) -> Self {
         Self {
             signal,
+            endpoint,
             received: AtomicU64::new(0),
             exported: AtomicU64::new(0),
             dropped: [const { AtomicU64::new(0) }; DropReason::ALL.len()],
@@ -84,6 +99,30 @@ impl DestinationStats {
     #[must_use]
     pub fn signal(&self) -> Signal {
         self.signal
+    }
+
+    /// Where they go, without secrets.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// What has not reached the backend and will not any more, in one line; `None` if nothing.
+    #[must_use]
+    pub fn undelivered(&self) -> Option<String> {
+        let (mut total, mut reasons) = (0, Vec::new());
+        for reason in DropReason::ALL {
+            let dropped = self.dropped(reason);
+            if let Some(explanation) = reason.explanation().filter(|_| dropped > 0) {
+                total += dropped;
+                reasons.push(format!("{dropped} {explanation}"));
+            }
+        }
+        (total > 0).then(|| {
+            let (items, received) = (self.signal.items(), self.received());
+            let reasons = reasons.join(", ");
+            format!("{total} of {received} {items} were not delivered to {}: {reasons}", self.endpoint)
+        })
     }
 
     /// Spans or points handed to the exporter.
@@ -178,7 +217,8 @@ mod tests {
 
     #[test]
     fn summary_names_every_reason_that_took_something() {
-        let stats = DestinationStats::new(Signal::Traces);
+        let stats = DestinationStats::new(Signal::Traces, "http://a:4318/v1/traces".to_owned());
+        assert_eq!(stats.undelivered(), None);
         stats.count_received(10);
         stats.count_exported(4, 2048);
         stats.count_request(false);
@@ -190,6 +230,14 @@ mod tests {
             stats.to_string(),
             "traces: 4 of 10 spans exported in 2 requests (1 retries, 2048 bytes), 2 waiting, \
              3 dropped (queue_full), 1 dropped (shutdown)"
+        );
+        stats.count_dropped(DropReason::Superseded, 1);
+        assert_eq!(
+            stats.undelivered().as_deref(),
+            Some(
+                "4 of 10 spans were not delivered to http://a:4318/v1/traces: 3 the queue was full, \
+                 1 still waiting for the backend at the end"
+            )
         );
     }
 }
