@@ -194,7 +194,9 @@ fn push_method(attributes: &mut Attributes, method: &[u8]) -> &'static str {
         return known;
     }
     attributes.push(key::HTTP_REQUEST_METHOD, Value::Static("_OTHER"));
-    attributes.push(key::HTTP_REQUEST_METHOD_ORIGINAL, lossy(method, limits::METHOD_BYTES_MAX));
+    if !method.is_empty() {
+        attributes.push(key::HTTP_REQUEST_METHOD_ORIGINAL, lossy(method, limits::METHOD_BYTES_MAX));
+    }
     "HTTP"
 }
 

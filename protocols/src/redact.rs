@@ -48,24 +48,47 @@ impl BoundedText {
         }
     }
 
-    /// Adds bytes of a URL: what is not UTF-8 is percent-encoded, so that no byte disappears.
+    /// Adds bytes of a URL: spaces, control characters and what is not UTF-8 are percent-encoded, so that no byte
+    /// disappears and none can do harm on a terminal.
     pub fn push_url(&mut self, bytes: &[u8]) {
         for chunk in bytes.utf8_chunks() {
-            self.push_str(chunk.valid());
+            self.push_clean(
+                chunk.valid(),
+                |c| c == ' ' || c.is_control(),
+                |text, bad| {
+                    bad.bytes().for_each(|byte| text.push_escape(byte));
+                },
+            );
             for byte in chunk.invalid() {
                 self.push_escape(*byte);
             }
         }
     }
 
-    /// Adds bytes of a header value: what is not UTF-8 becomes U+FFFD.
+    /// Adds bytes of a header value: control characters and what is not UTF-8 become U+FFFD.
     pub fn push_lossy(&mut self, bytes: &[u8]) {
         for chunk in bytes.utf8_chunks() {
-            self.push_str(chunk.valid());
+            self.push_clean(chunk.valid(), char::is_control, |text, _| text.push_str("\u{fffd}"));
             if !chunk.invalid().is_empty() {
                 self.push_str("\u{fffd}");
             }
         }
+    }
+
+    /// Adds text, and what `replace` makes of each of its characters that are `bad`.
+    fn push_clean(&mut self, mut text: &str, bad: fn(char) -> bool, replace: impl Fn(&mut Self, &str)) {
+        // Nearly all text passes this; 0xc2 begins the control characters above 0x7f in UTF-8.
+        if !text.bytes().any(|byte| byte <= b' ' || matches!(byte, 0x7f | 0xc2)) {
+            return self.push_str(text);
+        }
+        while let Some((at, found)) = text.char_indices().find(|(_, c)| bad(*c)) {
+            let (clean, rest) = text.split_at(at);
+            let (found, rest) = rest.split_at(found.len_utf8());
+            self.push_str(clean);
+            replace(self, found);
+            text = rest;
+        }
+        self.push_str(text);
     }
 
     /// Adds a query without its leading `?`, the values of [`SENSITIVE_QUERY_KEYS`] replaced.
@@ -172,5 +195,21 @@ mod tests {
         assert_eq!(url(b"/\xff\xc3\xa9/\xe9", 100), "/%FF\u{e9}/%E9");
         assert_eq!(url(b"/\xff/abc", 3), "/", "no half escape, nothing after it");
         assert_eq!(url("/\u{e9}\u{e9}".as_bytes(), 4), "/\u{e9}");
+    }
+
+    #[test]
+    fn no_control_character_passes() {
+        let all: Vec<u8> = (0..=0x9f).flat_map(|code| char::from(code).to_string().into_bytes()).collect();
+        let (mut url, mut value) = (BoundedText::new(4096), BoundedText::new(4096));
+        url.push_url(&all);
+        value.push_lossy(&all);
+        let (url, value) = (url.finish(), value.finish());
+        assert!(!url.contains(|c: char| c.is_control() || c == ' '), "{url:?}");
+        assert!(!value.contains(char::is_control), "{value:?}");
+        assert!(
+            url.starts_with("%00%01%02") && url.contains("~%7F%C2%80") && url.ends_with("%C2%9F"),
+            "{url}"
+        );
+        assert!(value.contains(" !\"#$%&'"), "what is no control character stays");
     }
 }

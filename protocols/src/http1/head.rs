@@ -59,7 +59,7 @@ pub(super) enum Head<T> {
 pub(super) fn request(bytes: &[u8]) -> Head<RequestHead<'_>> {
     let end = end_of_head(bytes);
     let length = end.unwrap_or(bytes.len());
-    if length > limits::HEAD_BYTES_MAX || sniff_request(bytes, is_token) == Sniff::Reject {
+    if length > limits::HEAD_BYTES_MAX || sniff_request(bytes) == Sniff::Reject {
         return Head::Invalid;
     }
     let Some(end) = end else { return Head::Partial(cut_request(bytes)) };
@@ -92,8 +92,9 @@ pub(super) fn response(bytes: &[u8]) -> Head<ResponseHead> {
 
 /// Says whether these bytes begin a request or a response.
 ///
-/// A request line must be `METHOD SP target SP HTTP/1.`, where the target of an unknown method is a path or an absolute
-/// URL: text protocols with lines of words must not pass.
+/// A request line must be `METHOD SP target SP HTTP/1.`, where the target is a path, an absolute URL, or what else its
+/// method allows: text protocols with lines of words must not pass. What RFC 9112 forbids in a target (spaces, control
+/// characters) passes where the line's end shows that it is one: servers answer such requests, if only with 400.
 pub(super) fn sniff(bytes: &[u8]) -> Sniff {
     if bytes.starts_with(b"HTTP/") || b"HTTP/".starts_with(bytes) {
         let (line, _) = split_line(bytes);
@@ -102,7 +103,7 @@ pub(super) fn sniff(bytes: &[u8]) -> Sniff {
             Err(answer) => answer,
         };
     }
-    sniff_request(bytes, is_method)
+    sniff_request(bytes)
 }
 
 /// As [`sniff`], for the start of a segment that may be the middle of a message: there only a known method counts,
@@ -114,17 +115,18 @@ pub(super) fn sniff_torn(bytes: &[u8]) -> Sniff {
     }
 }
 
-fn sniff_request(bytes: &[u8], is_method: fn(u8) -> bool) -> Sniff {
+fn sniff_request(bytes: &[u8]) -> Sniff {
     let Some(space) = memchr::memchr(b' ', bytes.get(..limits::METHOD_BYTES_MAX + 1).unwrap_or(bytes)) else {
-        let plausible = bytes.len() <= limits::METHOD_BYTES_MAX && bytes.iter().all(|byte| is_method(*byte));
+        let plausible = bytes.len() <= limits::METHOD_BYTES_MAX && bytes.iter().all(|byte| is_token(*byte));
         return if plausible { Sniff::NeedMore } else { Sniff::Reject };
     };
     let (method, rest) = bytes.split_at(space);
     let rest = rest.get(1..).unwrap_or_default();
     let known = is_known(method);
-    if method.len() < 2 || !method.iter().all(|byte| is_method(*byte)) {
+    if method.len() < 2 || !method.iter().all(|byte| is_token(*byte)) {
         return Sniff::Reject;
     }
+    let line = rest;
     let length = rest.iter().position(|byte| !is_target(*byte)).unwrap_or(rest.len());
     let (target, rest) = rest.split_at(length);
     match (target_form(method, target), rest) {
@@ -136,9 +138,19 @@ fn sniff_request(bytes: &[u8], is_method: fn(u8) -> bool) -> Sniff {
             match version {
                 b"HTTP/1.0" | b"HTTP/1.1" => Sniff::Match(Direction::ToServer),
                 part if part.len() < 8 && b"HTTP/1.".starts_with(part) => Sniff::NeedMore,
-                _ => Sniff::Reject,
+                _ => sniff_odd_target(line),
             }
         }
+        (Sniff::Match(_), [_, ..]) => sniff_odd_target(line),
+        _ => Sniff::Reject,
+    }
+}
+
+/// What follows the method in a line whose target holds what it must not: only its end can tell.
+fn sniff_odd_target(line: &[u8]) -> Sniff {
+    match memchr::memchr(b'\n', line).and_then(|end| line.get(..end)) {
+        Some(line) if split_version(line).is_some() => Sniff::Match(Direction::ToServer),
+        None if line.len() < limits::SNIFF_TARGET_BYTES => Sniff::NeedMore,
         _ => Sniff::Reject,
     }
 }
@@ -179,22 +191,32 @@ fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
 /// Reads a whole request line.
 fn request_line(line: &[u8]) -> Option<HttpRequest<'_>> {
     let (method, rest) = split_space(line)?;
-    let (target, version) = split_space(rest)?;
-    let version = match version {
-        b"HTTP/1.1" => "1.1",
-        b"HTTP/1.0" => "1.0",
-        _ => return None,
-    };
-    let valid = !method.is_empty()
-        && method.iter().all(|byte| is_token(*byte))
-        && !target.is_empty()
-        && target.iter().all(|byte| is_target(*byte));
-    if !valid {
+    let (target, version) = split_version(rest)?;
+    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
         return None;
     }
     let mut request = HttpRequest { method, version: Some(version), ..HttpRequest::default() };
     set_target(&mut request, target);
     Some(request)
+}
+
+/// Splits what follows the method into the target, which may hold spaces, and the version.
+fn split_version(rest: &[u8]) -> Option<(&[u8], &'static str)> {
+    let rest = rest.trim_ascii_end();
+    let (target, version) = rest.split_at_checked(rest.len().checked_sub(9)?)?;
+    let version = match version {
+        b" HTTP/1.1" => "1.1",
+        b" HTTP/1.0" => "1.0",
+        _ => return None,
+    };
+    Some((target.trim_ascii(), version)).filter(|(target, _)| !target.is_empty())
+}
+
+/// The method of a line that is no request line but begins as one; empty if it does not.
+pub(super) fn method(bytes: &[u8]) -> &[u8] {
+    let word = memchr::memchr(b' ', bytes).and_then(|space| bytes.get(..space)).unwrap_or_default();
+    let plausible = word.len() <= limits::METHOD_BYTES_MAX && word.iter().all(|byte| is_token(*byte));
+    if plausible { word } else { &[] }
 }
 
 /// What a head that will never be whole says for certain: the method, and of the target what is there. `None` if not
@@ -207,9 +229,10 @@ fn cut_request(bytes: &[u8]) -> Option<RequestHead<'_>> {
     }
     let (method, rest) = split_space(line)?;
     let mut request = HttpRequest { method, ..HttpRequest::default() };
-    match split_space(rest) {
-        Some((target, _)) => set_target(&mut request, target),
-        None => set_cut_target(&mut request, rest),
+    match memchr::memrchr(b' ', rest).and_then(|space| rest.split_at_checked(space)) {
+        // The last word is the version, as far as it goes; else the target holds spaces.
+        Some((target, version)) if b" HTTP/1.".starts_with(version) => set_target(&mut request, target),
+        _ => set_cut_target(&mut request, rest),
     }
     cut(request)
 }
@@ -428,11 +451,6 @@ fn split_space(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn is_known(method: &[u8]) -> bool {
     KNOWN_METHODS.iter().any(|known| known.as_bytes() == method)
-}
-
-/// Methods in use are upper-case; the grammar would allow any token.
-fn is_method(byte: u8) -> bool {
-    byte.is_ascii_uppercase() || byte == b'-' || byte == b'_'
 }
 
 /// RFC 9110, section 5.6.2.

@@ -29,6 +29,10 @@
 //! more requests. So every request of a client whose heads are always cut has to open a turn. For those that hide
 //! behind a cut head the rule above holds as for any others: they cannot be seen, only watched for.
 //!
+//! Bytes in the place of a request that are none by our reading (a version that is not 1.x, control characters in the
+//! method) are queued all the same: a server that answers them with 4xx or 5xx has taken them for one, and that is an
+//! exchange. If anything else follows, they are dropped.
+//!
 //! Times: `response_start` is the first byte of the final response, interim ones (1xx) count neither into times nor
 //! into bytes; `end` is the response's last byte, also if the request's body ended after it.
 
@@ -108,6 +112,8 @@ struct Pending {
     request_read: bool,
     /// The request's end is unknown: it lasts until the response begins.
     request_open: bool,
+    /// It is no request that we understand: only an answer that refuses it shows that it was one.
+    unreadable: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +186,7 @@ impl Parser for Http1Parser {
         if let Some(cut) = self.cut_response.take()
             && self.may_answer(cut.first_at)
             && is_final(cut.head.status)
+            && (cut.head.status >= 400 || !self.is_unreadable())
         {
             self.begin_response(cut.head, cut.first_at, cut.last_at, cut.length);
             self.responses = Reading::Head;
@@ -187,6 +194,10 @@ impl Parser for Http1Parser {
         let cut_off = !matches!(self.responses, Reading::Seek | Reading::Body(Body::UntilClose));
         for mut pending in self.queue.drain(..) {
             match pending.stage {
+                Stage::Waiting if pending.unreadable => {
+                    self.dropped += 1;
+                    continue;
+                }
                 Stage::Waiting => {
                     pending.exchange.end = at;
                     http::set_error(&mut pending.exchange, CONNECTION_CLOSED);

@@ -4,7 +4,7 @@ use super::{Http1, parser::Http1Parser};
 use crate::{
     exchange::{Exchange, Outcome, Value},
     limits,
-    protocol::{BootNanos, Direction, Gap, OpenContext, Protocol, Role, Segment},
+    protocol::{BootNanos, Direction, Gap, OpenContext, Protocol, Role, Segment, Sniff},
     semconv::key,
     testing::{Driver, Fixture, check_splits, render, run, run_copying},
 };
@@ -392,6 +392,81 @@ fn odd_heads_are_read_leniently() {
     let text = render(&found);
     for part in ["a.example", "b.example", "q=%FF", "\u{fffd}", "\"1.0\""] {
         assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn requests_that_the_grammar_forbids_are_told_with_what_the_server_answered() {
+    let refused: &[u8] = b"HTTP/1.1 400 x\r\nContent-Length: 2\r\n\r\nno";
+    for (line, method, path) in [
+        (&b"GET /a b c HTTP/1.1"[..], "GET", "/a%20b%20c"),
+        (b"GET /a\x01\x1b[2Jb\x7f HTTP/1.1", "GET", "/a%01%1B[2Jb%7F"),
+        (b"get /a HTTP/1.1", "get", "/a"),
+        (b"fro\x62nicate /a HTTP/1.0", "frobnicate", "/a"),
+        (b"GET /a HTTP/3.7", "GET", "-"),
+        (b"GET a HTTP/1.1", "GET", "-"),
+        (b"G\x1bT /a HTTP/1.1", "-", "-"),
+        (b"\x16\x03\x01 \x00", "-", "-"),
+    ] {
+        let odd = [line, b"\r\nHost: h\x1b[2J\r\nUser-Agent: a\x1bb\xc2\x9b\r\n\r\n"].concat();
+        for role in [Role::Server, Role::Client] {
+            let calls = [(ToServer, &get(1)[..]), (ToClient, OK), (ToServer, &odd), (ToClient, refused)];
+            let fixture = Fixture::of("odd", role, &calls);
+            check_splits(&Http1, &fixture);
+            let found = run(&Http1, &fixture);
+            assert_eq!(found.len(), 2, "{}", line.escape_ascii());
+            let get = |name| found[1].attributes.get(name).and_then(Value::as_str).unwrap_or("-");
+            let told = match get(key::HTTP_REQUEST_METHOD) {
+                "_OTHER" => get(key::HTTP_REQUEST_METHOD_ORIGINAL),
+                known => known,
+            };
+            assert_eq!(told, method, "{}", line.escape_ascii());
+            assert_eq!(found[1].attributes.get(key::HTTP_RESPONSE_STATUS_CODE), Some(&Value::Int(400)));
+            if role == Role::Server {
+                assert_eq!(get(key::URL_PATH), path, "{}", line.escape_ascii());
+            }
+            let texts = found[1].attributes.iter().filter_map(|(_, value)| value.as_str());
+            assert_eq!(texts.filter(|text| text.contains(char::is_control)).count(), 0);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_and_is_not_refused_is_no_request() {
+    for answer in [Some(OK), None] {
+        let mut driver = driver(true);
+        call(&mut driver, ToServer, 1, b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+        call(&mut driver, ToClient, 2, OK);
+        call(&mut driver, ToServer, 3, b"\x01\x02 not a request\r\n\r\n");
+        if let Some(answer) = answer {
+            call(&mut driver, ToClient, 4, answer);
+        }
+        // It does not cost the requests after it their turn.
+        for turn in 2..5 {
+            call(&mut driver, ToServer, 10 * turn, &get(turn as usize));
+            call(&mut driver, ToClient, 10 * turn + 1, OK);
+        }
+        driver.close(BootNanos(100));
+        let expected =
+            if answer.is_some() { "/1 200, /2 200, /3 200, /4 200" } else { "/1 200, /3 200, /4 200" };
+        assert_eq!(pairs(&driver.exchanges), expected);
+        assert!(driver.parser().dropped() > 0);
+    }
+}
+
+#[test]
+fn odd_request_lines_are_recognised_by_their_end() {
+    for odd in [&b"GET /a b HTTP/1.1\r\n"[..], b"get / HTTP/1.0\n", b"PUT /\x01 HTTP/1.1\r\n"] {
+        assert_eq!(Http1.sniff(odd, None), Sniff::Match(ToServer), "{}", odd.escape_ascii());
+        for length in 0..odd.len() {
+            let reject = matches!(Http1.sniff(&odd[..length], None), Sniff::Reject | Sniff::Match(ToClient));
+            assert!(!reject, "{}", odd[..length].escape_ascii());
+        }
+    }
+    for foreign in
+        [&b"GET /a b\r\n"[..], b"get a HTTP/1.1\r\n", b"g\x01t / HTTP/1.1\r\n", b"GET /a b HTTP/2.0\r\n"]
+    {
+        assert_eq!(Http1.sniff(foreign, None), Sniff::Reject, "{}", foreign.escape_ascii());
     }
 }
 

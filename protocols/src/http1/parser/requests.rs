@@ -3,7 +3,7 @@
 use super::{Http1Parser, Method, Pending, Reading, Stage, Step, empty_lines, unfinished};
 use crate::{
     exchange::Exchange,
-    http,
+    http::{self, HttpRequest},
     http1::{
         NAME,
         body::{Body, Chunk, GapStep, Step as BodyStep},
@@ -81,9 +81,34 @@ impl Http1Parser {
             Head::Invalid if seeking => self.skip_requests(segment),
             Head::Invalid => {
                 self.fail();
+                self.accept_unreadable(segment, out);
                 self.lose_requests(segment.first_at);
                 segment.bytes.len()
             }
+        }
+    }
+
+    /// What stands in the place of a request and is none, as far as we can tell; see the module.
+    fn accept_unreadable(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) {
+        self.drop_unreadable();
+        self.end_open_response(segment.first_at, out);
+        if self.step == Step::Lost || segment.bytes.len() > limits::HEAD_BYTES_MAX {
+            return self.leave_out(segment.first_at);
+        }
+        let request = HttpRequest { method: head::method(segment.bytes), ..HttpRequest::default() };
+        let head = RequestHead { request, framing: Framing::Unknown, upgrade: false };
+        let mut pending = self.pending(&head, segment);
+        pending.exchange.request_bytes = segment.bytes.len() as u64;
+        pending.request_open = true;
+        pending.unreadable = true;
+        self.queue.push_back(pending);
+    }
+
+    /// A request that comes before anything has answered what we could not read shows that nothing will.
+    fn drop_unreadable(&mut self) {
+        if self.queue.back().is_some_and(|back| back.unreadable && back.stage == Stage::Waiting) {
+            self.queue.pop_back();
+            self.dropped += 1;
         }
     }
 
@@ -94,6 +119,7 @@ impl Http1Parser {
         segment: &Segment<'_>,
         out: &mut Vec<Exchange>,
     ) {
+        self.drop_unreadable();
         self.end_open_response(segment.first_at, out);
         let accepted = self.step != Step::Lost || self.opens_turn(segment.first_at);
         if accepted {
@@ -139,6 +165,7 @@ impl Http1Parser {
             assumed: self.step != Step::Exact,
             request_read: false,
             request_open: false,
+            unreadable: false,
         }
     }
 
@@ -219,6 +246,7 @@ impl Http1Parser {
 
     /// A request whose head a gap cut: its response may still tell the rest.
     pub(super) fn accept_cut_request(&mut self, cut: Pending, out: &mut Vec<Exchange>) {
+        self.drop_unreadable();
         self.end_open_response(cut.exchange.start, out);
         if self.step != Step::Lost || self.opens_turn(cut.exchange.start) {
             self.queue.push_back(cut);

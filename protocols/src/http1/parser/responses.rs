@@ -8,7 +8,7 @@ use crate::{
         body::{Body, Chunk, GapStep, Step as BodyStep},
         head::{self, Framing, Head, ResponseHead},
     },
-    protocol::{BootNanos, Gap, Segment},
+    protocol::{BootNanos, Direction, Gap, Segment, Sniff},
 };
 
 impl Http1Parser {
@@ -36,7 +36,10 @@ impl Http1Parser {
             None => self.skip_responses(segment),
             Some(front) if front.stage == Stage::Answered => 0,
             // Nobody had asked for it, such as a 408 on an idle connection.
-            Some(front) if front.exchange.start > segment.first_at => self.skip_responses(segment),
+            Some(front) if front.exchange.start > segment.first_at => {
+                self.dropped += 1;
+                self.skip_responses(segment)
+            }
             Some(_) => self.read_response_head(segment, out),
         }
     }
@@ -44,7 +47,10 @@ impl Http1Parser {
     /// Out of frame.
     pub(super) fn seek_response(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
         match self.queue.front_mut() {
-            None => self.skip_responses(segment),
+            None => {
+                self.dropped += u64::from(head::sniff(segment.bytes) == Sniff::Match(Direction::ToClient));
+                self.skip_responses(segment)
+            }
             Some(front) if front.stage == Stage::Responding => {
                 let exchange = &mut front.exchange;
                 exchange.response_bytes = exchange.response_bytes.saturating_add(segment.bytes.len() as u64);
@@ -66,7 +72,8 @@ impl Http1Parser {
         match head::response(segment.bytes) {
             Head::Whole(head, length) => {
                 self.cut_response = None;
-                if !self.may_answer(segment.first_at) {
+                let refused = is_final(head.status) && head.status < 400 && self.is_unreadable();
+                if refused || !self.may_answer(segment.first_at) {
                     self.lose_responses(segment.first_at, out);
                     return segment.bytes.len();
                 }
@@ -100,6 +107,11 @@ impl Http1Parser {
         self.watch(first_at);
         let front = self.queue.front();
         front.is_some_and(|front| front.stage == Stage::Waiting && !(self.pipelined && front.assumed))
+    }
+
+    /// True if the front of the queue is an exchange only if it is refused.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.queue.front().is_some_and(|front| front.unreadable)
     }
 
     /// Takes note of a second request that was sent before `at`, while the first one waited.
@@ -220,7 +232,11 @@ impl Http1Parser {
             }
             Reading::Seek if self.queue.front().is_some_and(|front| front.exchange.start > gap.last_at) => {}
             Reading::Head | Reading::Verdict | Reading::Seek => match cut {
-                Some(cut) if is_final(cut.head.status) && self.may_answer(cut.first_at) => {
+                Some(cut)
+                    if is_final(cut.head.status)
+                        && (cut.head.status >= 400 || !self.is_unreadable())
+                        && self.may_answer(cut.first_at) =>
+                {
                     self.cut_heads += 1;
                     self.begin_response(cut.head, cut.first_at, cut.last_at, cut.length);
                     self.count_response(gap.missing, gap.last_at);
