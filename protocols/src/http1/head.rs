@@ -32,6 +32,8 @@ pub(super) struct RequestHead<'a> {
     pub(super) framing: Framing,
     /// It asks for another protocol.
     pub(super) upgrade: bool,
+    /// It has `Expect: 100-continue`: its body may not follow.
+    pub(super) expects: bool,
 }
 
 /// The head of a response.
@@ -299,8 +301,9 @@ fn with_fields<'a>(mut request: HttpRequest<'a>, fields: &'a [u8]) -> RequestHea
     });
     let upgrade = framing.upgrade || request.method == b"CONNECT";
     // > Content [...] in a CONNECT request has no defined semantics (RFC 9110, section 9.3.6); what follows is the tunnel's.
-    let framing = if request.method == b"CONNECT" { Framing::Length(0) } else { framing.of_request() };
-    RequestHead { request, framing, upgrade }
+    let fields = framing;
+    let framing = if request.method == b"CONNECT" { Framing::Length(0) } else { fields.of_request() };
+    RequestHead { request, framing, upgrade, expects: fields.expects }
 }
 
 /// Reads `HTTP/1.x NNN` and a reason, which may be missing.
@@ -362,11 +365,15 @@ struct FramingFields {
     chunked: bool,
     upgrade: bool,
     h2c: bool,
+    expects: bool,
 }
 
 impl FramingFields {
     fn take(&mut self, name: &str, value: &[u8]) {
         match name.len() {
+            6 if name.eq_ignore_ascii_case("expect") => {
+                self.expects |= value.eq_ignore_ascii_case(b"100-continue");
+            }
             7 if name.eq_ignore_ascii_case("upgrade") => {
                 self.upgrade = true;
                 self.h2c = value.eq_ignore_ascii_case(b"h2c");

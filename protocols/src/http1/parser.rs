@@ -33,6 +33,9 @@
 //! method) are queued all the same: a server that answers them with 4xx or 5xx has taken them for one, and that is an
 //! exchange. If anything else follows, they are dropped.
 //!
+//! After a final response to a request with `Expect: 100-continue` whose body has not begun, the body may follow or not
+//! (RFC 9110, section 10.1.1). The exchange is then over; if what comes next is no request, it is that body.
+//!
 //! Times: `response_start` is the first byte of the final response, interim ones (1xx) count neither into times nor
 //! into bytes; `end` is the response's last byte, also if the request's body ended after it.
 
@@ -86,6 +89,9 @@ enum Reading {
     Body(Body),
     /// After a request that may turn the connection into a tunnel: nothing is read until its response tells.
     Verdict,
+    /// Before a body that the client announced with `Expect: 100-continue` and may keep to itself, since a final
+    /// response came instead of 100: the next bytes tell.
+    Declined(Body),
     /// Out of frame: the next head is looked for at the start of a segment.
     Seek,
     /// In a tunnel: nothing is read any more.
@@ -112,6 +118,8 @@ struct Pending {
     request_read: bool,
     /// The request's end is unknown: it lasts until the response begins.
     request_open: bool,
+    /// It waits for 100 before it sends its body.
+    expects: bool,
     /// It is no request that we understand: only an answer that refuses it shows that it was one.
     unreadable: bool,
 }
@@ -236,7 +244,7 @@ impl Parser for Http1Parser {
         match reading {
             Reading::Body(body) => body.skippable(),
             Reading::Opaque => u64::MAX,
-            Reading::Head | Reading::Verdict | Reading::Seek => 0,
+            Reading::Head | Reading::Verdict | Reading::Declined(_) | Reading::Seek => 0,
         }
     }
 }

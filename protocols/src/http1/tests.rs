@@ -396,6 +396,50 @@ fn odd_heads_are_read_leniently() {
 }
 
 #[test]
+fn after_a_refused_expectation_the_next_bytes_tell_whether_the_body_comes() {
+    for (body, sent) in [
+        ("Content-Length: 12", &b"hello, world"[..]),
+        // It could be the beginning of a method.
+        ("Content-Length: 5", b"HELLO"),
+        ("Transfer-Encoding: chunked", b"c\r\nhello, world\r\n0\r\n\r\n"),
+    ] {
+        let asks = |path: &str| {
+            format!("PUT {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\n{body}\r\n\r\n").into_bytes()
+        };
+        let refused: &[u8] = b"HTTP/1.1 417 x\r\nContent-Length: 2\r\n\r\nno";
+        let go_on: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let first = asks("/1");
+        let (second, third) = (get(2), asks("/3"));
+        for second in [&second[..], b"PROPFIND /2 HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            let calls = [(ToServer, &first[..]), (ToClient, refused), (ToServer, second), (ToClient, OK)];
+            assert_eq!(pairs(&exchanges(&calls)), "/1 417, /2 200", "{body}");
+        }
+        let sent_all_the_same = exchanges(&[
+            (ToServer, &first),
+            (ToClient, refused),
+            (ToServer, sent),
+            (ToServer, &second),
+            (ToClient, OK),
+        ]);
+        assert_eq!(pairs(&sent_all_the_same), "/1 417, /2 200", "{body}");
+        let welcome = exchanges(&[
+            (ToServer, &first),
+            (ToClient, go_on),
+            (ToServer, sent),
+            (ToClient, OK),
+            (ToServer, &third),
+            (ToServer, sent),
+            (ToClient, OK),
+            (ToServer, &second),
+            (ToClient, OK),
+        ]);
+        assert_eq!(pairs(&welcome), "/1 200, /3 200, /2 200", "{body}");
+        assert_eq!(welcome[0].request_bytes, (first.len() + sent.len()) as u64);
+        assert_eq!(welcome[1].request_bytes, (third.len() + sent.len()) as u64, "it did not wait");
+    }
+}
+
+#[test]
 fn requests_that_the_grammar_forbids_are_told_with_what_the_server_answered() {
     let refused: &[u8] = b"HTTP/1.1 400 x\r\nContent-Length: 2\r\n\r\nno";
     for (line, method, path) in [

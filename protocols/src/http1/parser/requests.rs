@@ -19,6 +19,14 @@ impl Http1Parser {
             Reading::Opaque => segment.bytes.len(),
             Reading::Verdict => 0,
             Reading::Body(body) => self.read_request_body(body, segment, out),
+            Reading::Declined(body) => match sniff_next(body, segment.bytes) {
+                Sniff::NeedMore if !segment.cut => 0,
+                Sniff::Match(Direction::ToServer) | Sniff::NeedMore => {
+                    self.requests = Reading::Head;
+                    self.read_request_head(segment, out)
+                }
+                _ => self.read_request_body(body, segment, out),
+            },
             Reading::Seek => match self.sniff_request(segment.bytes) {
                 // Bytes that the other side has answered begin no request that could open a turn. They may be the rest
                 // of a body, and the next request must not be taken for their continuation.
@@ -96,7 +104,7 @@ impl Http1Parser {
             return self.leave_out(segment.first_at);
         }
         let request = HttpRequest { method: head::method(segment.bytes), ..HttpRequest::default() };
-        let head = RequestHead { request, framing: Framing::Unknown, upgrade: false };
+        let head = RequestHead { request, framing: Framing::Unknown, upgrade: false, expects: false };
         let mut pending = self.pending(&head, segment);
         pending.exchange.request_bytes = segment.bytes.len() as u64;
         pending.request_open = true;
@@ -165,6 +173,7 @@ impl Http1Parser {
             assumed: self.step != Step::Exact,
             request_read: false,
             request_open: false,
+            expects: head.expects,
             unreadable: false,
         }
     }
@@ -175,6 +184,9 @@ impl Http1Parser {
         segment: &Segment<'_>,
         out: &mut Vec<Exchange>,
     ) -> usize {
+        if let Some(owner) = self.owner() {
+            owner.expects = false;
+        }
         let step = body.read(segment.bytes);
         self.requests = Reading::Body(body);
         match step {
@@ -206,6 +218,9 @@ impl Http1Parser {
 
     pub(super) fn on_request_gap(&mut self, gap: &Gap, out: &mut Vec<Exchange>) {
         let cut = self.cut_request.take();
+        if let Some(owner) = self.owner() {
+            owner.expects = false;
+        }
         match self.requests {
             Reading::Opaque => return,
             Reading::Body(mut body) => {
@@ -239,7 +254,7 @@ impl Http1Parser {
                     self.count_open_request(gap.missing, gap.last_at);
                 }
             }
-            Reading::Verdict => {}
+            Reading::Verdict | Reading::Declined(_) => {}
         }
         self.lose_requests(gap.last_at);
     }
@@ -344,5 +359,17 @@ impl Http1Parser {
         if pending.stage == Stage::Answered {
             self.emit(out);
         }
+    }
+}
+
+/// As [`head::sniff`], where `body` may come instead: a short one could pass for the beginning of a method.
+fn sniff_next(body: Body, bytes: &[u8]) -> Sniff {
+    let behind = match body {
+        Body::Fixed(length) => usize::try_from(length).ok().and_then(|length| bytes.get(length..)),
+        Body::Chunked(_) | Body::UntilClose => None,
+    };
+    match behind.map(head::sniff_torn) {
+        Some(Sniff::Match(Direction::ToServer)) => Sniff::Reject,
+        _ => head::sniff(bytes),
     }
 }

@@ -16,7 +16,7 @@ impl Http1Parser {
         let length = match self.responses {
             Reading::Opaque => return segment.bytes.len(),
             Reading::Body(body) => self.read_response_body(body, segment, out),
-            Reading::Head | Reading::Verdict => match empty_lines(segment.bytes) {
+            Reading::Head | Reading::Verdict | Reading::Declined(_) => match empty_lines(segment.bytes) {
                 0 => self.read_response_start(segment, out),
                 empty => empty,
             },
@@ -81,6 +81,8 @@ impl Http1Parser {
                     self.begin_response(head, segment.first_at, segment.last_at, length);
                     self.read_framing(head, out);
                 } else {
+                    // It has what it waited for: the body comes.
+                    self.queue.iter_mut().take(1).for_each(|front| front.expects = false);
                     self.responses = Reading::Head;
                 }
                 length
@@ -137,8 +139,14 @@ impl Http1Parser {
         front.exchange.response_bytes = length as u64;
         front.exchange.end = last_at;
         http::set_status(&mut front.exchange, head.status);
-        if only && self.requests == Reading::Verdict {
-            self.requests = Reading::Head;
+        match self.requests {
+            Reading::Verdict if only => self.requests = Reading::Head,
+            Reading::Body(body) if only && self.owns_body && front.expects => {
+                self.requests = Reading::Declined(body);
+                self.owns_body = false;
+                front.request_read = true;
+            }
+            _ => {}
         }
     }
 
@@ -231,7 +239,7 @@ impl Http1Parser {
                 self.count_response(gap.missing, gap.last_at);
             }
             Reading::Seek if self.queue.front().is_some_and(|front| front.exchange.start > gap.last_at) => {}
-            Reading::Head | Reading::Verdict | Reading::Seek => match cut {
+            Reading::Head | Reading::Verdict | Reading::Declined(_) | Reading::Seek => match cut {
                 Some(cut)
                     if is_final(cut.head.status)
                         && (cut.head.status >= 400 || !self.is_unreadable())
