@@ -19,9 +19,10 @@
 //! request byte so far was understood or a response byte came after the last one that was not. A client that does not
 //! pipeline sends a request only after the whole response to the one before; for such a client nothing else can wait
 //! when a turn opens, so the next response byte begins its answer. That answer must then start exactly there, with a
-//! status line, else the request is dropped. Pipelining cannot be ruled out by looking, so it is watched for: a second
-//! request in one call, or one sent before the response to the first began (whether it was queued or left out), ends
-//! pairing for the rest of a connection, but for requests that were queued while it was `Exact`.
+//! status line, else the request is dropped. On a client's connection that was joined late it must also be known that
+//! nothing is in flight (see `joined.rs`). Pipelining cannot be ruled out by looking, so it is watched for: a second
+//! request in one call, one sent before the response to the first began (whether it was queued or left out), or a
+//! response that no request waits for ends pairing for the rest of a connection, but for requests that were queued while it was `Exact`.
 //!
 //! A message whose end cannot be known (its head was cut, its framing lost in a gap) is *open*: it lasts until the
 //! other side's turn, so its exchange is finished by the next request or by the end of the connection. A request whose
@@ -39,11 +40,13 @@
 //! Times: `response_start` is the first byte of the final response, interim ones (1xx) count neither into times nor
 //! into bytes; `end` is the response's last byte, also if the request's body ended after it.
 
+mod joined;
 mod requests;
 mod responses;
 
 use std::collections::VecDeque;
 
+use self::joined::Joined;
 use super::{body::Body, head::ResponseHead};
 use crate::{
     exchange::Exchange,
@@ -59,6 +62,7 @@ pub(super) struct Http1Parser {
     requests: Reading,
     responses: Reading,
     step: Step,
+    joined: Joined,
     /// Requests whose exchange is not finished, oldest first. The front is the one being answered.
     queue: VecDeque<Pending>,
     /// The request body that is being read belongs to the queue's back.
@@ -159,6 +163,7 @@ impl Http1Parser {
             requests: reading,
             responses: reading,
             step,
+            joined: Joined::new(context.role, context.from_start),
             queue: VecDeque::new(),
             owns_body: false,
             cut_request: None,

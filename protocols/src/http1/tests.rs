@@ -396,6 +396,52 @@ fn odd_heads_are_read_leniently() {
 }
 
 #[test]
+fn a_client_joined_while_it_keeps_several_in_flight_is_never_paired_off_by_one() {
+    const MS: u64 = 1_000_000;
+    for depth in 1..4 {
+        let late = OpenContext { role: Role::Client, from_start: false, tls: false };
+        let mut driver = Driver::new(&Http1, late);
+        let mut now = 0;
+        // `depth` requests are in flight when it is joined; each response is followed by a request 50 us later.
+        for turn in 0..20 {
+            now += MS;
+            call(&mut driver, ToClient, now, &answer(200 + turn));
+            now += MS / 20;
+            call(&mut driver, ToServer, now, &get(turn + depth));
+        }
+        assert_eq!(pairs(&driver.exchanges), "", "{depth} in flight: nothing tells how many");
+        assert!(driver.parser().dropped() >= 20, "and it is said");
+        for turn in 20..20 + depth {
+            now += MS;
+            call(&mut driver, ToClient, now, &answer(200 + turn));
+        }
+        // Now it has been silent for long.
+        for turn in 50..53 {
+            now += 5 * MS;
+            call(&mut driver, ToServer, now, &get(turn));
+            now += MS;
+            call(&mut driver, ToClient, now, &answer(200 + turn));
+        }
+        assert_eq!(pairs(&driver.exchanges), "- 250, - 251, - 252", "{depth} in flight");
+        for (exchange, id) in driver.exchanges.iter().zip(50..) {
+            let url = format!("http://a/{id}");
+            assert_eq!(exchange.attributes.get(key::URL_FULL), Some(&Value::Text(url.into())));
+        }
+    }
+}
+
+#[test]
+fn a_response_that_no_request_waits_for_ends_assumed_turns() {
+    let mut driver = driver(false);
+    call(&mut driver, ToServer, 1, &get(1));
+    call(&mut driver, ToClient, 2, &answer(201));
+    call(&mut driver, ToClient, 3, &answer(202));
+    call(&mut driver, ToServer, 4, &get(3));
+    call(&mut driver, ToClient, 5, &answer(203));
+    assert_eq!(pairs(&driver.exchanges), "/1 201", "a request had been in flight when we came");
+}
+
+#[test]
 fn after_a_refused_expectation_the_next_bytes_tell_whether_the_body_comes() {
     for (body, sent) in [
         ("Content-Length: 12", &b"hello, world"[..]),

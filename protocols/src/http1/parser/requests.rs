@@ -1,6 +1,6 @@
 //! The request direction: takes requests into the queue, or leaves them out where they could be paired wrongly.
 
-use super::{Http1Parser, Method, Pending, Reading, Stage, Step, empty_lines, unfinished};
+use super::{Http1Parser, Joined, Method, Pending, Reading, Stage, Step, empty_lines, unfinished};
 use crate::{
     exchange::Exchange,
     http::{self, HttpRequest},
@@ -15,6 +15,7 @@ use crate::{
 
 impl Http1Parser {
     pub(super) fn on_request_bytes(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
+        self.joined.ask(Some(segment.first_at), segment.last_at);
         match self.requests {
             Reading::Opaque => segment.bytes.len(),
             Reading::Verdict => 0,
@@ -217,6 +218,7 @@ impl Http1Parser {
     }
 
     pub(super) fn on_request_gap(&mut self, gap: &Gap, out: &mut Vec<Exchange>) {
+        self.joined.ask(None, gap.last_at);
         let cut = self.cut_request.take();
         if let Some(owner) = self.owner() {
             owner.expects = false;
@@ -315,7 +317,8 @@ impl Http1Parser {
             None => true,
             unclear => self.responses_latest > unclear,
         };
-        !self.pipelined && self.queue.is_empty() && understood && self.responses_latest <= Some(first_at)
+        let settled = self.joined == Joined::Settled && !self.pipelined;
+        settled && self.queue.is_empty() && understood && self.responses_latest <= Some(first_at)
     }
 
     /// The request that is being read, if it is going to be an exchange.

@@ -13,6 +13,7 @@ use crate::{
 
 impl Http1Parser {
     pub(super) fn on_response_bytes(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
+        self.joined.answer(segment.first_at, segment.last_at);
         let length = match self.responses {
             Reading::Opaque => return segment.bytes.len(),
             Reading::Body(body) => self.read_response_body(body, segment, out),
@@ -38,6 +39,8 @@ impl Http1Parser {
             // Nobody had asked for it, such as a 408 on an idle connection.
             Some(front) if front.exchange.start > segment.first_at => {
                 self.dropped += 1;
+                // If the turn was assumed, it may answer a request that was in flight before.
+                self.pipelined |= self.step == Step::Assumed && begins_response(segment.bytes);
                 self.skip_responses(segment)
             }
             Some(_) => self.read_response_head(segment, out),
@@ -48,7 +51,7 @@ impl Http1Parser {
     pub(super) fn seek_response(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
         match self.queue.front_mut() {
             None => {
-                self.dropped += u64::from(head::sniff(segment.bytes) == Sniff::Match(Direction::ToClient));
+                self.dropped += u64::from(begins_response(segment.bytes));
                 self.skip_responses(segment)
             }
             Some(front) if front.stage == Stage::Responding => {
@@ -210,6 +213,7 @@ impl Http1Parser {
     }
 
     pub(super) fn on_response_gap(&mut self, gap: &Gap, out: &mut Vec<Exchange>) {
+        self.joined.answer(gap.first_at, gap.last_at);
         let cut = self.cut_response.take();
         self.responses_latest = self.responses_latest.max(Some(gap.last_at));
         match self.responses {
@@ -340,4 +344,8 @@ impl Http1Parser {
     pub(super) fn fail(&mut self) {
         self.failures = self.failures.saturating_add(1);
     }
+}
+
+fn begins_response(bytes: &[u8]) -> bool {
+    head::sniff(bytes) == Sniff::Match(Direction::ToClient)
 }
