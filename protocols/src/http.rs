@@ -365,7 +365,7 @@ mod tests {
         for (name, value) in fields {
             request.fields.take(name, value.as_bytes());
         }
-        let context = OpenContext { role, from_start: true, tls };
+        let context = OpenContext { role, from_start: true, answered: false, tls };
         let exchange = begin("http1", context, &request, BootNanos(1));
         let text = |value: &Value| match value {
             Value::Int(number) => number.to_string(),
@@ -432,7 +432,7 @@ mod tests {
             (Role::Client, 399, None),
             (Role::Client, 404, Some("404")),
         ] {
-            let context = OpenContext { role, from_start: true, tls: false };
+            let context = OpenContext { role, from_start: true, answered: false, tls: false };
             let mut exchange = begin("http1", context, &HttpRequest::default(), BootNanos(1));
             set_status(&mut exchange, status);
             set_error(&mut exchange, RESPONSE_TRUNCATED);

@@ -94,6 +94,8 @@ pub struct OpenContext {
     pub role: Role,
     /// False if bytes had passed before the first one that the parser will see.
     pub from_start: bool,
+    /// Some of those came from the server: it was answering.
+    pub answered: bool,
     /// True if the bytes were taken inside TLS.
     pub tls: bool,
 }

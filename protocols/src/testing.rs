@@ -85,7 +85,7 @@ impl Fixture {
     }
 
     fn context(&self, from_start: bool) -> OpenContext {
-        OpenContext { role: self.role, from_start, tls: false }
+        OpenContext { role: self.role, from_start, answered: false, tls: false }
     }
 
     fn closed_at(&self) -> BootNanos {
@@ -410,7 +410,7 @@ pub fn check_foreign(protocol: &dyn Protocol) {
 /// # Panics
 /// If not so.
 pub fn check_garbage(protocol: &dyn Protocol, from_start: bool, calls: &[(Direction, u64, Vec<u8>)]) {
-    let context = OpenContext { role: Role::Server, from_start, tls: false };
+    let context = OpenContext { role: Role::Server, from_start, answered: false, tls: false };
     let mut driver = Driver::new(protocol, context);
     for (index, (direction, missing, bytes)) in calls.iter().enumerate() {
         let at = BootNanos(index as u64);

@@ -85,6 +85,11 @@ impl Lane {
         total.saturating_sub(self.next.unwrap_or(total))
     }
 
+    /// True if any byte has passed.
+    pub(super) fn is_touched(&self) -> bool {
+        self.next.is_some_and(|next| next > 0)
+    }
+
     /// True if something came ahead of others.
     pub(super) fn is_holding(&self) -> bool {
         !self.held.is_empty()

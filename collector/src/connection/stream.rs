@@ -305,7 +305,9 @@ impl Stream {
         queue.recycle(&mut shared.spare);
         let role = detect::role(flow, direction);
         let tls = self.layer == Layer::Tls;
-        let parser = protocol.open(OpenContext { role, from_start: self.intact, tls });
+        let answers = if direction == Direction::ToClient { flow } else { other(flow) };
+        let answered = !self.intact && self.lanes.of(answers).is_touched();
+        let parser = protocol.open(OpenContext { role, from_start: self.intact, answered, tls });
         shared.counters.detected_streams += 1;
         self.state = State::Parsing(Driver::new(protocol, role, parser));
     }

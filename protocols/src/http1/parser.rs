@@ -163,7 +163,7 @@ impl Http1Parser {
             requests: reading,
             responses: reading,
             step,
-            joined: Joined::new(context.role, context.from_start),
+            joined: Joined::new(context),
             queue: VecDeque::new(),
             owns_body: false,
             cut_request: None,

@@ -107,6 +107,22 @@ fn header_fields_behind_a_cut_are_counted_and_those_read_in_small_calls_are_seen
 }
 
 #[test]
+fn a_client_joined_in_the_middle_of_a_response_is_busy() {
+    for (joined, expected) in [(Some(&b"the rest of a body"[..]), ""), (None, "GET /2 201, GET /3 202")] {
+        let mut node = node(Opener::Us, false);
+        let mut script = Script::default();
+        if let Some(rest) = joined {
+            script.say(RECEIVED, rest);
+        }
+        // Two are in flight if it was a response, one if not; the calls alone do not tell.
+        script.say(SENT, b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n").say(RECEIVED, &response(201));
+        script.say(SENT, b"GET /3 HTTP/1.1\r\nHost: a\r\n\r\n").say(RECEIVED, &response(202));
+        node.calls(&script.calls);
+        assert_eq!(found(&node), expected);
+    }
+}
+
+#[test]
 fn a_head_received_in_two_calls_is_cut_in_the_second() {
     let mut script = Script::default();
     for id in 1..=4 {

@@ -10,7 +10,7 @@
 //! A server proves as much by the order of its calls: it takes the next request when it has answered the one before, or
 //! takes both at once, which is seen. One that reads ahead while it works is not told apart.
 
-use crate::protocol::{BootNanos, Role};
+use crate::protocol::{BootNanos, OpenContext, Role};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,16 @@ pub(super) enum Joined {
 }
 
 impl Joined {
-    pub(super) fn new(role: Role, from_start: bool) -> Self {
-        if role == Role::Client && !from_start { Self::Unseen } else { Self::Settled }
+    pub(super) fn new(context: OpenContext) -> Self {
+        match context {
+            OpenContext { role: Role::Client, from_start: false, answered: false, .. } => Self::Unseen,
+            OpenContext { role: Role::Client, from_start: false, .. } => Self::busy(BootNanos(0)),
+            _ => Self::Settled,
+        }
+    }
+
+    fn busy(answered_at: BootNanos) -> Self {
+        Self::Busy { asked_at: None, answered_at, longest_ns: 0 }
     }
 
     /// Request bytes; of a gap, without `first_at`.
@@ -56,7 +64,7 @@ impl Joined {
     pub(super) fn answer(&mut self, first_at: BootNanos, last_at: BootNanos) {
         match self {
             Self::Settled => {}
-            Self::Unseen => *self = Self::Busy { asked_at: None, answered_at: last_at, longest_ns: 0 },
+            Self::Unseen => *self = Self::busy(last_at),
             Self::Busy { asked_at, answered_at, longest_ns } => {
                 if let Some(asked_at) = asked_at.take() {
                     *longest_ns = first_at.since(asked_at).max(*longest_ns).max(1);
