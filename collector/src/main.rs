@@ -54,6 +54,7 @@ fn run(args: &RunArgs) -> Result<()> {
         print_as(&mut config, format);
     }
     let agent = Agent::start(&config)?;
+    anstream::eprintln!("{DIM}{}{DIM:#}", agent.describe_outputs());
     anstream::eprintln!("{DIM}watching every process of this host; Ctrl-C ends{DIM:#}");
     let summary = agent.run(args.duration);
     if args.accounts {

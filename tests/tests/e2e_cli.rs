@@ -198,6 +198,11 @@ fn signals_end_it_in_an_orderly_way() {
         agent.program().signal(signal);
         let status = agent.program().wait(Duration::from_secs(10));
         assert_eq!(status.code(), Some(0), "signal {signal}");
+        let said = agent.stderr();
+        assert!(said.contains("spans go to standard output (otlp-json); metrics go to"), "{said}");
+        assert!(said.contains("stopping, detaching probes..."), "{said}");
+        let libraries: Vec<_> = said.lines().filter(|line| line.contains("watching TLS")).collect();
+        assert!(libraries.iter().all(|line| line.contains("pid=")), "{said}");
         let query = signal.to_string();
         let spans = agent.spans();
         let found = spans.iter().find(|span| span.kind == Kind::Server && span.get("url.query") == query);

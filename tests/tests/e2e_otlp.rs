@@ -77,6 +77,11 @@ fn rotel_takes_spans_and_metrics_by_every_way() {
         assert!(accounts.left_out.keys().all(|name| !name.contains("dropped:")), "{accounts:?}");
         let stderr = agent.stderr();
         assert!(!stderr.contains("WARN") && !stderr.contains("ERROR"), "{stderr}");
+        let endpoint = format!(
+            "spans go to http://127.0.0.1:{}/",
+            if protocol == "grpc" { ports.grpc } else { ports.http }
+        );
+        assert!(stderr.contains(&endpoint) && stderr.contains("; metrics go to http"), "{stderr}");
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashSet,
+    io::IsTerminal,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -111,6 +112,12 @@ impl Agent {
         self.pipeline.only(tgids);
     }
 
+    /// Where spans and metrics go, in one line.
+    #[must_use]
+    pub fn describe_outputs(&self) -> String {
+        self.pipeline.outputs().describe()
+    }
+
     /// The runtime of the exporters.
     #[must_use]
     pub fn runtime(&self) -> &Handle {
@@ -140,6 +147,7 @@ impl Agent {
                 break;
             }
         }
+        say_stopping();
         // What was submitted before we decided to stop is still part of the accounts; on a busy host there is always
         // something new.
         let enough = Instant::now() + DRAIN_TIME_MAX;
@@ -157,6 +165,16 @@ impl Agent {
         let scanner = &self.scanner;
         pipeline.take_scans().for_each(|tgid| scanner.scan(tgid));
         drained
+    }
+}
+
+/// Detaching takes a second or two, in which somebody at a terminal wants to know that Ctrl-C was heard.
+fn say_stopping() {
+    const STOPPING: &str = "stopping, detaching probes...";
+    if tracing::enabled!(tracing::Level::INFO) {
+        tracing::info!("{STOPPING}");
+    } else if std::io::stderr().is_terminal() {
+        anstream::eprintln!("{STOPPING}");
     }
 }
 

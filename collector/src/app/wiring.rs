@@ -52,7 +52,13 @@ pub struct Outputs {
     spans: Exporters,
     readers: Vec<Reader>,
     stats: Vec<std::sync::Arc<DestinationStats>>,
+    /// Standard output and files, in words.
+    local: [Vec<String>; 2],
 }
+
+/// In [`Outputs::local`].
+const SPANS: usize = 0;
+const METRICS: usize = 1;
 
 impl Outputs {
     /// Starts what the configuration asks for. OTLP tasks run on `runtime`.
@@ -66,10 +72,13 @@ impl Outputs {
                 config::Exporter::Console => {
                     if let Some(exporter) = console(config.spantap.stdout.format) {
                         outputs.spans.push(exporter);
+                        let format = config.spantap.stdout.format;
+                        outputs.local[SPANS].push(format!("standard output ({})", format_name(format)));
                     }
                 }
                 config::Exporter::OtlpFile(stream) => {
-                    outputs.spans.push(Box::new(OtlpJson::new(output(stream)?)))
+                    outputs.spans.push(Box::new(OtlpJson::new(output(stream)?)));
+                    outputs.local[SPANS].push(stream_name(stream));
                 }
                 config::Exporter::Otlp(otlp) => {
                     let mut destination = destination(otlp, Signal::Traces)?;
@@ -94,9 +103,15 @@ impl Outputs {
                 config::Exporter::Console => match config.spantap.stdout.format {
                     // People get the table at the end instead.
                     config::StdoutFormat::Pretty | config::StdoutFormat::None => continue,
-                    config::StdoutFormat::OtlpJson => Box::new(OtlpJson::new(Output::stdout())),
+                    config::StdoutFormat::OtlpJson => {
+                        outputs.local[METRICS].push("standard output (otlp-json)".into());
+                        Box::new(OtlpJson::new(Output::stdout()))
+                    }
                 },
-                config::Exporter::OtlpFile(stream) => Box::new(OtlpJson::new(output(stream)?)),
+                config::Exporter::OtlpFile(stream) => {
+                    outputs.local[METRICS].push(stream_name(stream));
+                    Box::new(OtlpJson::new(output(stream)?))
+                }
                 config::Exporter::Otlp(otlp) => {
                     let destination = destination(otlp, Signal::Metrics)?;
                     let settings = OtlpSettings { traces: None, metrics: Some(destination) };
@@ -172,6 +187,24 @@ impl Outputs {
         self.spans.broken()
     }
 
+    /// Where spans and metrics go, in one line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let signals = [("spans", SPANS, Signal::Traces), ("metrics", METRICS, Signal::Metrics)];
+        let parts = signals.iter().filter_map(|&(name, local, signal)| {
+            let remote = self.stats.iter().filter(|destination| destination.signal() == signal);
+            let mut all = self.local[local].clone();
+            all.extend(remote.map(|destination| destination.endpoint().to_owned()));
+            (!all.is_empty()).then(|| format!("{name} go to {}", all.join(" and ")))
+        });
+        let parts: Vec<_> = parts.collect();
+        if parts.is_empty() {
+            "nothing is exported: no exporter is configured".into()
+        } else {
+            parts.join("; ")
+        }
+    }
+
     /// The counters of every OTLP destination.
     pub fn destinations(&self) -> impl Iterator<Item = &DestinationStats> {
         self.stats.iter().map(AsRef::as_ref)
@@ -183,6 +216,21 @@ fn console(format: config::StdoutFormat) -> Option<Box<dyn Exporter>> {
         config::StdoutFormat::Pretty => Some(Box::new(Pretty::new(Output::stdout(), true))),
         config::StdoutFormat::OtlpJson => Some(Box::new(OtlpJson::new(Output::stdout()))),
         config::StdoutFormat::None => None,
+    }
+}
+
+fn format_name(format: config::StdoutFormat) -> &'static str {
+    match format {
+        config::StdoutFormat::Pretty => "pretty",
+        config::StdoutFormat::OtlpJson => "otlp-json",
+        config::StdoutFormat::None => "nothing",
+    }
+}
+
+fn stream_name(stream: &config::OutputStream) -> String {
+    match stream {
+        config::OutputStream::Stdout => "standard output (otlp-json)".into(),
+        config::OutputStream::File(path) => path.display().to_string(),
     }
 }
 

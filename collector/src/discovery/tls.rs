@@ -75,18 +75,18 @@ impl TlsWatcher {
             match executable::function_offsets(&bytes, TlsProbes::functions()) {
                 Ok(found) => found.into_iter().collect(),
                 Err(error) => {
-                    self.refuse(&mapping.path, &error.to_string());
+                    self.refuse(tgid, &mapping.path, &error.to_string());
                     return;
                 }
             };
         if !(offsets.contains_key("SSL_read") || offsets.contains_key("SSL_read_ex")) {
-            self.refuse(&mapping.path, "it has no symbol SSL_read");
+            self.refuse(tgid, &mapping.path, "it has no symbol SSL_read");
             return;
         }
         let (attached, refused) = self.attacher.attach_tls(&path, &TlsProbes { offsets });
         if attached == 0 {
             if path.exists() {
-                self.refuse(&mapping.path, &refused.join("; "));
+                self.refuse(tgid, &mapping.path, &refused.join("; "));
             } else {
                 self.known.remove(&mapping.file);
                 self.counts.gone += 1;
@@ -94,15 +94,21 @@ impl TlsWatcher {
             return;
         }
         self.counts.probed += 1;
-        tracing::info!(library = mapping.path, functions = attached, "watching TLS");
+        // The same path in another mount namespace may be another file: the process tells which.
+        tracing::info!(library = mapping.path, pid = tgid.0, functions = attached, "watching TLS");
         for reason in refused {
             tracing::warn!(library = mapping.path, reason, "a TLS function cannot be watched");
         }
     }
 
-    fn refuse(&mut self, library: &str, reason: &str) {
+    fn refuse(&mut self, tgid: Tgid, library: &str, reason: &str) {
         self.counts.refused += 1;
-        tracing::warn!(library, reason, "cannot watch this TLS library; its connections stay opaque");
+        tracing::warn!(
+            library,
+            pid = tgid.0,
+            reason,
+            "cannot watch this TLS library; its connections stay opaque"
+        );
     }
 }
 
