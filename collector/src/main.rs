@@ -14,6 +14,7 @@ use spantap::{
     app::{self, Agent, Naming, Outputs, Pace},
     cli::{Cli, Command, ConfigCommand, Format, ReplayArgs, RunArgs},
     demo,
+    export::Pressure,
 };
 use spantap_config::{Config, LoadContext, LogLevel, StdoutFormat};
 use tracing_subscriber::{EnvFilter, fmt::time::SystemTime};
@@ -74,7 +75,7 @@ fn replay(args: &ReplayArgs) -> Result<()> {
     let file =
         File::open(&args.file).with_context(|| format!("{}: cannot read the file", args.file.display()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let outputs = Outputs::start(&config, runtime.handle())?;
+    let outputs = Outputs::start(&config, runtime.handle(), Pressure::Wait)?;
     let reader = BufReader::with_capacity(1 << 20, file);
     let (summary, result) = app::replay(&config, &args.file, reader, Naming::Endpoints, outputs, Pace::Fast);
     if args.accounts {

@@ -11,11 +11,11 @@ use std::{
 
 use spantap_tests::{
     agent::{self, Accounts, Agent},
-    client::fetch,
+    client::{curl, fetch},
     config::ConfigFile,
     machine,
     otlp::{self, Kind},
-    program::{Program, folder, free_port},
+    program::{Program, folder, free_port, wait_until},
     python,
 };
 
@@ -232,6 +232,34 @@ fn a_killed_agent_leaves_nothing_attached() {
     agent.wait_for(2, |span| span.is_at(server.port));
     let finished = agent.finish();
     assert_eq!(finished.select(|span| span.is_at(server.port)).len(), 2, "one of each side, none twice");
+}
+
+#[test]
+fn nobody_waits_for_a_reader_who_does_not_read() {
+    let Some(_turn) = machine::ready(&["python3", "curl"]) else { return };
+    let files = folder();
+    let server = python::http_server(files.path());
+    let config =
+        ConfigFile::new("file_format: \"1.1\"\ndistribution:\n  spantap:\n    shutdown_timeout: 300ms\n");
+    let mut command = agent::command(&["run", "--format", "pretty", "--config", config.name(), "--accounts"]);
+    let stderr = files.path().join("stderr");
+    let said = || fs::read_to_string(&stderr).expect("it is there");
+    let stderr_file = fs::File::create(&stderr).expect("a fresh folder");
+    let mut child = command.stdout(Stdio::piped()).stderr(stderr_file).spawn().expect("it starts");
+    wait_until("the agent", Duration::from_secs(20), || said().contains("watching every process"));
+    // More lines than a pipe holds.
+    let url = format!("http://127.0.0.1:{}/[1-1000]", server.port);
+    let _ = curl(&["--output", "/dev/null", &url]).success("curl");
+    // It still sees everything, and ends when it is told to.
+    let pid = libc::pid_t::try_from(child.id()).expect("a pid");
+    // SAFETY: a signal to our own child, which is not reaped yet.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
+    wait_until("its end", Duration::from_secs(20), || child.try_wait().expect("our own child").is_some());
+    let (said, accounts) = (said(), Accounts::parse(&said()));
+    assert!(accounts.seen["spans"] >= 2_000, "{accounts:?}");
+    assert!(accounts.left_out["records dropped by standard output: unwritten at end"] > 0, "{accounts:?}");
+    assert!(said.contains("records were not written to standard output: "), "{said}");
+    accounts.assert_nothing_lost();
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The agent on a host: the kernel's events in, until told to stop.
 //!
 //! Three threads do all the work: this one reads the ring buffer and runs the pipeline, one probes libraries (slow: the
-//! kernel synchronises), and the runtime's one sends to backends.
+//! kernel synchronises), and the runtime's one sends to backends. Standard output and each file have one more, which
+//! waits for its reader.
 
 use std::{
     collections::HashSet,
@@ -29,6 +30,7 @@ use super::{
 use crate::{
     connection::Table,
     discovery::{Services, TlsWatcher, procfs, services, tls::TlsCounts},
+    export::Pressure,
     kernel::{Attacher, Kernel, KernelError, Losses, Source},
     processors::Processors,
     telemetry::Clock,
@@ -83,7 +85,7 @@ impl Agent {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let stop = Arc::new(AtomicBool::new(false));
         runtime.spawn(stop_on_signal(Arc::clone(&stop)));
-        let outputs = Outputs::start(config, runtime.handle())?;
+        let outputs = Outputs::start(config, runtime.handle(), Pressure::Drop)?;
         let mut common = services::common_attributes();
         add_configured(&mut common, &config.spantap.resource);
         let mut pipeline = Pipeline::new(

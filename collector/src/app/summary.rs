@@ -7,7 +7,10 @@ use spantap_ebpf_common::Counter;
 use super::pipeline::Pipeline;
 use crate::{
     discovery::tls::TlsCounts,
-    export::otlp::{DestinationStats, DropReason},
+    export::{
+        otlp::{DestinationStats, DropReason},
+        stdout::Unwritten,
+    },
     kernel::Source,
     replay::ReplayCounters,
 };
@@ -83,6 +86,12 @@ impl Summary {
             passed.push((format!("{signal} requests retried"), destination.retries()));
             left_out
                 .extend(dropped(destination).map(|(reason, n)| (format!("{signal} dropped: {reason}"), n)));
+        }
+        for output in pipeline.outputs().printed() {
+            let name = output.name();
+            left_out.extend(Unwritten::ALL.map(|reason| {
+                (format!("records dropped by {name}: {}", reason.name()), output.dropped(reason))
+            }));
         }
         Self { spans: counts.records, passed, left_out }
     }

@@ -9,12 +9,12 @@ use tokio::runtime::Handle;
 use crate::{
     connection,
     export::{
-        Exporter, Exporters,
+        Exporter, Exporters, Pressure,
         otlp::{
             DestinationStats, OtlpExporter,
             settings::{Compression, DestinationSettings, OtlpSettings, Protocol, Signal, TlsSettings},
         },
-        stdout::{OtlpJson, Output, Pretty},
+        stdout::{OtlpJson, Output, OutputStats, Pretty},
     },
     kernel,
     processors::{RouteSettings, Unmatched},
@@ -52,7 +52,9 @@ pub struct Outputs {
     spans: Exporters,
     readers: Vec<Reader>,
     stats: Vec<std::sync::Arc<DestinationStats>>,
-    /// Standard output and files, in words.
+    /// Of standard output and files.
+    printed: Vec<std::sync::Arc<OutputStats>>,
+    /// These, in words.
     local: [Vec<String>; 2],
 }
 
@@ -61,23 +63,29 @@ const SPANS: usize = 0;
 const METRICS: usize = 1;
 
 impl Outputs {
-    /// Starts what the configuration asks for. OTLP tasks run on `runtime`.
+    /// Starts what the configuration asks for. OTLP tasks run on `runtime`; `pressure` is for standard output and files.
     ///
     /// # Errors
     /// See [`WiringError`].
-    pub fn start(config: &config::Config, runtime: &Handle) -> Result<Self, WiringError> {
+    pub fn start(config: &config::Config, runtime: &Handle, pressure: Pressure) -> Result<Self, WiringError> {
         let mut outputs = Self::default();
         for processor in &config.tracer_provider.processors {
             match &processor.exporter {
                 config::Exporter::Console => {
-                    if let Some(exporter) = console(config.spantap.stdout.format) {
-                        outputs.spans.push(exporter);
-                        let format = config.spantap.stdout.format;
-                        outputs.local[SPANS].push(format!("standard output ({})", format_name(format)));
-                    }
+                    let format = config.spantap.stdout.format;
+                    let exporter: Box<dyn Exporter> = match format {
+                        config::StdoutFormat::Pretty => {
+                            Box::new(Pretty::new(outputs.stdout(pressure)?, true))
+                        }
+                        config::StdoutFormat::OtlpJson => Box::new(OtlpJson::new(outputs.stdout(pressure)?)),
+                        config::StdoutFormat::None => continue,
+                    };
+                    outputs.spans.push(exporter);
+                    outputs.local[SPANS].push(format!("standard output ({})", format_name(format)));
                 }
                 config::Exporter::OtlpFile(stream) => {
-                    outputs.spans.push(Box::new(OtlpJson::new(output(stream)?)));
+                    let output = outputs.stream(stream, pressure)?;
+                    outputs.spans.push(Box::new(OtlpJson::new(output)));
                     outputs.local[SPANS].push(stream_name(stream));
                 }
                 config::Exporter::Otlp(otlp) => {
@@ -105,12 +113,12 @@ impl Outputs {
                     config::StdoutFormat::Pretty | config::StdoutFormat::None => continue,
                     config::StdoutFormat::OtlpJson => {
                         outputs.local[METRICS].push("standard output (otlp-json)".into());
-                        Box::new(OtlpJson::new(Output::stdout()))
+                        Box::new(OtlpJson::new(outputs.stdout(pressure)?))
                     }
                 },
                 config::Exporter::OtlpFile(stream) => {
                     outputs.local[METRICS].push(stream_name(stream));
-                    Box::new(OtlpJson::new(output(stream)?))
+                    Box::new(OtlpJson::new(outputs.stream(stream, pressure)?))
                 }
                 config::Exporter::Otlp(otlp) => {
                     let destination = destination(otlp, Signal::Metrics)?;
@@ -132,11 +140,30 @@ impl Outputs {
     }
 
     /// Lines for people on standard output, and a table at the end.
-    #[must_use]
-    pub fn pretty() -> Self {
+    ///
+    /// # Errors
+    /// As [`Outputs::start`].
+    pub fn pretty(pressure: Pressure) -> Result<Self, WiringError> {
         let mut outputs = Self::default();
-        outputs.spans.push(Box::new(Pretty::new(Output::stdout(), true)));
-        outputs
+        let output = outputs.stdout(pressure)?;
+        outputs.spans.push(Box::new(Pretty::new(output, true)));
+        Ok(outputs)
+    }
+
+    fn stdout(&mut self, pressure: Pressure) -> Result<Output, WiringError> {
+        let output = Output::stdout(pressure).map_err(|error| unusable("standard output", &error))?;
+        self.printed.push(output.stats());
+        Ok(output)
+    }
+
+    fn stream(&mut self, stream: &config::OutputStream, pressure: Pressure) -> Result<Output, WiringError> {
+        let config::OutputStream::File(path) = stream else { return self.stdout(pressure) };
+        let name = path.display().to_string();
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let output = file.and_then(|file| Output::new(&name, Box::new(file), pressure));
+        let output = output.map_err(|error| unusable(&name, &error))?;
+        self.printed.push(output.stats());
+        Ok(output)
     }
 
     fn otlp(
@@ -176,7 +203,8 @@ impl Outputs {
             reader.exporter.on_metrics(&reader.aggregator.collect(unix));
             reader.exporter.shutdown(deadline);
         }
-        for line in self.stats.iter().filter_map(|destination| destination.undelivered()) {
+        let printed = self.printed.iter().filter_map(|output| output.undelivered());
+        for line in self.stats.iter().filter_map(|destination| destination.undelivered()).chain(printed) {
             tracing::warn!("{line}");
         }
     }
@@ -205,17 +233,14 @@ impl Outputs {
         }
     }
 
+    /// The counters of standard output and of files.
+    pub fn printed(&self) -> impl Iterator<Item = &OutputStats> {
+        self.printed.iter().map(AsRef::as_ref)
+    }
+
     /// The counters of every OTLP destination.
     pub fn destinations(&self) -> impl Iterator<Item = &DestinationStats> {
         self.stats.iter().map(AsRef::as_ref)
-    }
-}
-
-fn console(format: config::StdoutFormat) -> Option<Box<dyn Exporter>> {
-    match format {
-        config::StdoutFormat::Pretty => Some(Box::new(Pretty::new(Output::stdout(), true))),
-        config::StdoutFormat::OtlpJson => Some(Box::new(OtlpJson::new(Output::stdout()))),
-        config::StdoutFormat::None => None,
     }
 }
 
@@ -234,16 +259,8 @@ fn stream_name(stream: &config::OutputStream) -> String {
     }
 }
 
-fn output(stream: &config::OutputStream) -> Result<Output, WiringError> {
-    match stream {
-        config::OutputStream::Stdout => Ok(Output::stdout()),
-        config::OutputStream::File(path) => {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
-                WiringError::Exporter { endpoint: path.display().to_string(), reason: error.to_string() }
-            })?;
-            Ok(Output::new(Box::new(std::io::BufWriter::new(file))))
-        }
-    }
+fn unusable(name: &str, error: &std::io::Error) -> WiringError {
+    WiringError::Exporter { endpoint: name.to_owned(), reason: error.to_string() }
 }
 
 fn refused(from: &config::OtlpExporter, reason: &str) -> WiringError {

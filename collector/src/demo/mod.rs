@@ -12,6 +12,7 @@ use spantap_config::Config;
 use crate::{
     app::{self, Agent, AppError, Naming, Outputs, Pace, Summary},
     cli::{DemoArgs, WorkloadPart},
+    export::Pressure,
 };
 use workload::Workload;
 
@@ -76,7 +77,7 @@ fn recording(why: &str) -> Result<()> {
         name,
         io::Cursor::new(RECORDING),
         naming,
-        Outputs::pretty(),
+        Outputs::pretty(Pressure::Wait)?,
         Pace::Recorded,
     );
     result?;

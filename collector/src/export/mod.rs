@@ -7,6 +7,15 @@ use std::time::Instant;
 
 use crate::telemetry::{MetricsSnapshot, Record};
 
+/// What happens when records come faster than an output takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// They are dropped and counted: a host does not wait.
+    Drop,
+    /// Their source waits: a capture file can.
+    Wait,
+}
+
 /// One way out. Called from the pipeline's thread; nothing here may block it for long.
 pub trait Exporter: Send {
     /// For messages.

@@ -5,8 +5,11 @@ mod output;
 mod pretty;
 mod red;
 mod sketch;
+mod stats;
+mod waiting;
 
 pub use otlp_json::OtlpJson;
 pub use output::Output;
 pub use pretty::Pretty;
 pub use red::RedTable;
+pub use stats::{OutputStats, Unwritten};
