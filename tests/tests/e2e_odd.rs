@@ -4,8 +4,9 @@ use std::{process::Command, thread, time::Duration};
 
 use spantap_tests::{
     agent::Agent,
-    client::curl,
+    client::{Socket, curl},
     machine::{self, Skip},
+    nginx::Nginx,
     otlp::Kind,
     program::{Program, folder, free_port, listens},
     python,
@@ -69,6 +70,57 @@ fn odd_answers_are_understood() {
         }
     }
     assert_eq!(finished.select(|span| span.is("odd", Kind::Server)).len(), 10, "a frame is no request");
+}
+
+#[test]
+fn what_nginx_refuses_and_what_is_longer_than_a_copy_agrees_with_its_log() {
+    let Some(_turn) = machine::ready(&["nginx", "openssl"]) else { return };
+    let nginx = Nginx::start("location /ok/ { return 200 'hello\\n'; }");
+    let agent = Agent::start();
+    let long = "y".repeat(6_000);
+    let fields = "Host: a\r\nConnection: keep-alive\r\n\r\n";
+    let whole = |line: &str| format!("{line}\r\n{fields}");
+    // Those of the first kind are recognised on a new connection, the others only where requests came before.
+    let anywhere = [
+        whole("GET /ok/a b HTTP/1.1"),
+        whole("GET /ok/\u{1}\u{1b}[2J HTTP/1.1"),
+        whole("get /ok/lower HTTP/1.1"),
+        whole(&format!("GET /ok/{long} HTTP/1.1")),
+        format!("GET /ok/head HTTP/1.1\r\nX-Long: {long}\r\n{fields}"),
+    ];
+    let later = [whole("GET /ok/ HTTP/3.7"), whole("\u{1}\u{2}\u{3}")];
+    for (first, odd) in
+        anywhere.iter().map(|odd| (false, odd)).chain(anywhere.iter().chain(&later).map(|odd| (true, odd)))
+    {
+        let mut socket = Socket::connect(nginx.port);
+        if first {
+            socket.send(whole("GET /ok/before HTTP/1.1").as_bytes());
+            assert_eq!(socket.response().0, 200);
+        }
+        socket.send(odd.as_bytes());
+        let _ = socket.response();
+    }
+    nginx.wait_for_log(2 * anywhere.len() + 2 * later.len() + anywhere.len());
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    let log = nginx.stop();
+    println!("{log:#?}\n{:#?}", finished.accounts);
+    let mut expected: Vec<_> = log.iter().map(|line| (line.client_port.to_string(), line.status)).collect();
+    let spans = finished.select(|span| span.is("nginx", Kind::Server));
+    let mut seen: Vec<_> =
+        spans.iter().map(|span| (span.get("network.peer.port").to_owned(), span.status())).collect();
+    expected.sort();
+    seen.sort();
+    assert_eq!(seen, expected);
+    let with = |name: &str, value: &str| spans.iter().filter(|span| span.get(name) == value).count();
+    assert_eq!(with("http.request.method_original", "get"), 2);
+    assert_eq!((with("url.path", "/ok/a%20b"), with("url.path", "/ok/%01%1B[2J")), (2, 2));
+    assert_eq!(with("spantap.url.truncated", "path"), 2);
+    let routes = spans.iter().filter(|span| span.path().len() > 500).map(|span| span.get("http.route"));
+    assert_eq!(routes.collect::<Vec<_>>(), ["/**"; 2]);
+    for span in &finished.spans {
+        assert!(!span.attributes.values().any(|value| value.contains(char::is_control)), "{span}");
+    }
 }
 
 #[test]
