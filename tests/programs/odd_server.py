@@ -20,6 +20,8 @@ ANSWERS = {
     ],
     "truncated": [b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\nok"],
     "silent": [],
+    # The body that the client has announced is not waited for.
+    "declined": [b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno"],
 }
 LAST = {"socket", "truncated", "silent"}
 

@@ -73,6 +73,37 @@ fn odd_answers_are_understood() {
 }
 
 #[test]
+fn a_body_that_was_declined_is_not_waited_for() {
+    let Some(_turn) = machine::ready(&["python3"]) else { return };
+    let server = python::serve("odd_server.py", &[], |command| {
+        command.env("OTEL_SERVICE_NAME", "odd");
+    });
+    let agent = Agent::start();
+    let mut socket = Socket::connect(server.port);
+    for n in 0..3 {
+        let expecting = format!(
+            "PUT /declined/{n} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n"
+        );
+        socket.send(expecting.as_bytes());
+        assert_eq!(socket.response(), (417, 2));
+        assert_eq!(socket.get(&format!("/plain/{n}")), (200, 2));
+    }
+    let own_port = socket.own_port().to_string();
+    drop(socket);
+    agent.wait_for(6, |span| span.is("odd", Kind::Server));
+    let finished = agent.finish();
+    for kind in [Kind::Server, Kind::Client] {
+        let spans = finished.select(|span| {
+            let port = if kind == Kind::Server { own_port.clone() } else { server.port.to_string() };
+            span.kind == kind && span.get("network.peer.port") == port
+        });
+        let seen: Vec<_> = spans.iter().map(|span| (span.path().to_owned(), span.status())).collect();
+        let turn = |n| [(format!("/declined/{n}"), 417), (format!("/plain/{n}"), 200)];
+        assert_eq!(seen, (0..3).flat_map(turn).collect::<Vec<_>>(), "{kind:?}");
+    }
+}
+
+#[test]
 fn what_nginx_refuses_and_what_is_longer_than_a_copy_agrees_with_its_log() {
     let Some(_turn) = machine::ready(&["nginx", "openssl"]) else { return };
     let nginx = Nginx::start("location /ok/ { return 200 'hello\\n'; }");
