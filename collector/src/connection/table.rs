@@ -5,6 +5,8 @@
 //! A process that exits has its sockets closed by the kernel, so its streams end by [`Event::Close`]; if that is lost,
 //! they expire.
 
+mod bounds;
+
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use foldhash::fast::RandomState;
@@ -325,66 +327,6 @@ impl Table {
             let connection = stream.value.connection.and_then(|slot| self.connections.get(slot));
             let info = connection.and_then(|connection| connection.info);
             deliver(&mut self.shared.exchanges, &stream.value, info, &mut self.shared.counters, out);
-        }
-    }
-
-    /// Notes how much a stream retains, and whether it waits.
-    fn remeasure(&mut self, slot: u32) {
-        let Some(stream) = self.streams.get_mut(slot) else { return };
-        let footprint = stream.value.measure();
-        self.footprint = self.footprint - stream.value.footprint + footprint;
-        stream.value.footprint = footprint;
-        match (footprint > 0, self.retaining.contains(slot)) {
-            (true, false) => self.retaining.push(slot),
-            (false, true) => self.retaining.remove(slot),
-            _ => {}
-        }
-        match (stream.value.waiting_since().is_some(), self.waiting.contains(slot)) {
-            (true, false) => self.waiting.push(slot),
-            (false, true) => self.waiting.remove(slot),
-            _ => {}
-        }
-    }
-
-    /// Gives up what the longest-retaining streams retain until all fits.
-    fn shed_over_budget(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
-        while self.footprint > self.settings.retained_bytes_max {
-            let Some(slot) = self.retaining.first() else { return };
-            self.retaining.remove(slot);
-            let Some(stream) = self.streams.get_mut(slot) else { continue };
-            stream.value.shed(now, &mut self.shared);
-            self.deliver(slot, out);
-            self.remeasure(slot);
-        }
-    }
-
-    /// Ends the waiting that has lasted too long.
-    fn settle_waiting(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
-        let mut last = None;
-        while let Some(slot) = self.waiting.first().filter(|slot| last != Some(*slot)) {
-            let Some(stream) = self.streams.get_mut(slot) else { break };
-            // The order is by when they began to wait; what they wait for by now may be younger.
-            if stream.value.waiting_since().is_some_and(|since| now.since(since) < HELD_NS) {
-                break;
-            }
-            stream.value.settle(now, &mut self.shared);
-            self.deliver(slot, out);
-            self.waiting.remove(slot);
-            self.remeasure(slot);
-            last = Some(slot);
-        }
-        self.shed_over_budget(now, out);
-    }
-
-    fn expire_streams(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
-        let idle_ns = nanoseconds(self.settings.idle);
-        while let Some(slot) = self.stream_use.first() {
-            let Some(stream) = self.streams.get(slot) else { return };
-            if now.since(stream.value.active_at) < idle_ns {
-                return;
-            }
-            self.shared.counters.expired_streams += 1;
-            self.end_stream(slot, now, Ending::Idle, out);
         }
     }
 

@@ -1,9 +1,10 @@
 //! HTTP/1.0 and HTTP/1.1: what its first bytes look like, and the way to its parser.
 //!
-//! `head.rs` reads start lines and header fields, `body.rs` walks bodies, `parser.rs` pairs requests with responses.
+//! `head.rs` reads start lines and header fields, `framing.rs` what they say of the body, `body.rs` walks bodies, `parser.rs` pairs requests with responses.
 //! Spec: RFC 9110 (semantics), RFC 9112 (messages).
 
 mod body;
+mod framing;
 mod head;
 mod parser;
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::{
     http1::{
         NAME,
         body::{Body, Chunk, GapStep, Step as BodyStep},
-        head::{self, Framing, Head, RequestHead},
+        framing::Framing,
+        head::{self, Head, RequestHead},
     },
     limits,
     protocol::{BootNanos, Direction, Gap, Segment, Sniff},

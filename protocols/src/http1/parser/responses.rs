@@ -6,7 +6,8 @@ use crate::{
     http,
     http1::{
         body::{Body, Chunk, GapStep, Step as BodyStep},
-        head::{self, Framing, Head, ResponseHead},
+        framing::Framing,
+        head::{self, Head, ResponseHead},
     },
     protocol::{BootNanos, Direction, Gap, Segment, Sniff},
 };

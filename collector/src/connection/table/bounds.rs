@@ -1,0 +1,67 @@
+//! What keeps a table within its bounds: memory for retained bytes, time spent waiting, and idleness.
+
+use spantap_protocols::BootNanos;
+
+use super::{Ending, Finished, HELD_NS, Table, nanoseconds};
+
+impl Table {
+    /// Notes how much a stream retains, and whether it waits.
+    pub(super) fn remeasure(&mut self, slot: u32) {
+        let Some(stream) = self.streams.get_mut(slot) else { return };
+        let footprint = stream.value.measure();
+        self.footprint = self.footprint - stream.value.footprint + footprint;
+        stream.value.footprint = footprint;
+        match (footprint > 0, self.retaining.contains(slot)) {
+            (true, false) => self.retaining.push(slot),
+            (false, true) => self.retaining.remove(slot),
+            _ => {}
+        }
+        match (stream.value.waiting_since().is_some(), self.waiting.contains(slot)) {
+            (true, false) => self.waiting.push(slot),
+            (false, true) => self.waiting.remove(slot),
+            _ => {}
+        }
+    }
+
+    /// Gives up what the longest-retaining streams retain until all fits.
+    pub(super) fn shed_over_budget(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
+        while self.footprint > self.settings.retained_bytes_max {
+            let Some(slot) = self.retaining.first() else { return };
+            self.retaining.remove(slot);
+            let Some(stream) = self.streams.get_mut(slot) else { continue };
+            stream.value.shed(now, &mut self.shared);
+            self.deliver(slot, out);
+            self.remeasure(slot);
+        }
+    }
+
+    /// Ends the waiting that has lasted too long.
+    pub(super) fn settle_waiting(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
+        let mut last = None;
+        while let Some(slot) = self.waiting.first().filter(|slot| last != Some(*slot)) {
+            let Some(stream) = self.streams.get_mut(slot) else { break };
+            // The order is by when they began to wait; what they wait for by now may be younger.
+            if stream.value.waiting_since().is_some_and(|since| now.since(since) < HELD_NS) {
+                break;
+            }
+            stream.value.settle(now, &mut self.shared);
+            self.deliver(slot, out);
+            self.waiting.remove(slot);
+            self.remeasure(slot);
+            last = Some(slot);
+        }
+        self.shed_over_budget(now, out);
+    }
+
+    pub(super) fn expire_streams(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
+        let idle_ns = nanoseconds(self.settings.idle);
+        while let Some(slot) = self.stream_use.first() {
+            let Some(stream) = self.streams.get(slot) else { return };
+            if now.since(stream.value.active_at) < idle_ns {
+                return;
+            }
+            self.shared.counters.expired_streams += 1;
+            self.end_stream(slot, now, Ending::Idle, out);
+        }
+    }
+}
