@@ -18,10 +18,10 @@ use spantap_ebpf_common::{
 
 use crate::{
     connection, counters, emit,
-    maps::{SYSCALLS, connection_flag},
+    maps::SYSCALLS,
     programs::process,
     read::{self, Checked, Kernel, Typed},
-    registers, settings, socket, thread, tls,
+    registers, settings, socket, thread, tls_bind,
 };
 
 /// Hooks `include/trace/events/syscalls.h: sys_enter(struct pt_regs *regs, long id)`; checked on 6.18.
@@ -130,8 +130,7 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     let connection = unsafe { &mut *found };
     let position = if sends { connection.sent(sock, size)? } else { connection.received(sock, size)? };
     let Some(position) = position else { return Ok(()) };
-    tls::bind(connection);
-    if connection.flags & connection_flag::TLS != 0 {
+    if tls_bind::moved(connection, sk, size, sends, || read::first(operation, address)) {
         return Ok(());
     }
     let now = emit::now();

@@ -22,7 +22,7 @@ use crate::{
     maps::{SYSCALLS, connection_flag},
     programs::process,
     read::{self, Typed},
-    registers, settings, thread, tls,
+    registers, settings, thread, tls_bind,
 };
 
 /// Hooks `include/trace/events/sock.h: sock_send_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
@@ -132,8 +132,10 @@ fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
     let position =
         if sends { connection.sent(sock, size as u64)? } else { connection.received(sock, size as u64)? };
     let Some(position) = position else { return Ok(()) };
-    tls::bind(connection);
-    if connection.flags & connection_flag::TLS != 0 || !sock.has_file()? {
+    let regs = saved_registers();
+    let operation = operation(regs)?;
+    let first = || register::<Typed>(regs, registers::ARGUMENT_1).map_or(0, |at| read::first(operation, at));
+    if tls_bind::moved(connection, sk, size as u64, sends, first) || !sock.has_file()? {
         return Ok(());
     }
     let now = emit::now();
@@ -151,8 +153,6 @@ fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
         size,
         captured: 0,
     };
-    let regs = saved_registers();
-    let operation = operation(regs)?;
     let direction = if sends { op::SENDS } else { op::RECEIVES };
     if operation & direction == 0 || discards::<Typed>(regs, operation)? {
         return emit::uncopied(&data);
