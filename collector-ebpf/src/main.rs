@@ -15,6 +15,7 @@ mod settings;
 mod socket;
 mod thread;
 mod tls;
+mod tls_bind;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -29,13 +29,32 @@ pub static SYSCALLS: Array<u32> = Array::with_max_entries(limits::SYSCALLS, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
 
-/// `pid_tgid` -> the TLS call that this thread is inside. Written at its entry, removed at its return.
+/// Low bits of the tid -> the TLS call that the thread is inside, as in [`THREADS`].
 #[map]
-pub static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(8_192, 0);
+pub static TLS_CALLS: Array<TlsCall> = Array::with_max_entries(limits::TLS_CALL_SLOTS, 0);
+
+/// `pid_tgid` -> a TLS call that has no slot of its own: its slot is another thread's, or that of a call inside it (TLS
+/// within TLS, as through an HTTPS proxy). Removed at its return; beyond its size the oldest goes.
+#[map]
+pub static TLS_CALLS_BESIDE: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(4_096, 0);
 
 /// TLS session -> its number, socket and positions. Removed by SSL_free; beyond its size the oldest goes.
 #[map]
 pub static TLS_SESSIONS: LruHashMap<TlsKey, TlsSession> = LruHashMap::with_max_entries(32_768, 0);
+
+/// A ClientHello's random, seen on a socket -> that socket. Removed when a session is found to have it; those of
+/// libraries that are not watched go when they are the oldest.
+#[map]
+pub static TLS_HELLOS: LruHashMap<TlsHello, TlsSocket> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Where the TLS libraries of this machine keep a session's random ([`limits::tls_random`]); 0 ends the list. Written by
+/// the agent as it finds them.
+#[map]
+pub static TLS_RANDOMS: Array<u64> = Array::with_max_entries(limits::TLS_RANDOMS, 0);
+
+/// `pid_tgid` -> what a thread that speaks for sessions without a socket did last.
+#[map]
+pub static TLS_TALKS: LruHashMap<u64, TlsTalk> = LruHashMap::with_max_entries(4_096, 0);
 
 /// A connection, seen from this end.
 #[repr(C)]
@@ -67,6 +86,8 @@ pub mod connection_flag {
     pub const UNSAID_CLIENT: u32 = 1 << 2;
     /// Likewise: this end accepted.
     pub const UNSAID_SERVER: u32 = 1 << 3;
+    /// From this bit on: how many calls were searched for a ClientHello.
+    pub const LOOKS_SHIFT: u32 = 28;
 }
 
 /// What a thread is doing.
@@ -77,7 +98,7 @@ pub struct Thread {
     pub pid_tgid: u64,
     /// When it entered its newest sending call: `CLOCK_BOOTTIME`.
     pub entered_ns: u64,
-    /// The `SSL *` of the TLS call that it is inside; 0 outside.
+    /// The `SSL *` of the TLS call that it is inside; outside of any, 0 or [`WATCHED`].
     pub ssl: u64,
     /// What that sending call sends, where `entered_ns` was noted by a program that knows it.
     pub outgoing: Buffers,
@@ -102,11 +123,17 @@ impl Buffers {
     pub const UNKNOWN: Self = Self { address: 0, length: 0, vector: 0, count: 0 };
 }
 
+/// The value of [`Thread::ssl`] of a thread that has spoken for a session without a socket: what it sends and receives
+/// may tell.
+pub const WATCHED: u64 = 1;
+
 /// A TLS call in progress.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TlsCall {
-    /// `SSL *`.
+    /// Whose slot it is.
+    pub pid_tgid: u64,
+    /// `SSL *`; 0 if there is no call.
     pub ssl: u64,
     /// The caller's buffer; 0 for a handshake.
     pub buffer: u64,
@@ -114,6 +141,10 @@ pub struct TlsCall {
     pub moved: u64,
     /// `CLOCK_BOOTTIME`.
     pub entered_ns: u64,
+    /// The stack pointer at the entry: a call inside this one has a lower one.
+    pub stack: u64,
+    /// [`Thread::ssl`] before this call: the call around it, [`WATCHED`] or 0.
+    pub around: u64,
 }
 
 /// `SSL *` is an address: it needs its process to mean anything.
@@ -132,10 +163,64 @@ pub struct TlsKey {
 pub struct TlsSession {
     /// Its number, as a stream.
     pub id: u64,
-    /// The socket's connection, 0 until a system call inside a TLS call has told.
+    /// The socket's connection, 0 until it is known.
     pub connection: u64,
     /// Plaintext bytes sent.
     pub sent: u64,
     /// Plaintext bytes received.
     pub received: u64,
+    /// While there is no connection: the one that its records were last seen on.
+    pub candidate: u64,
+    /// Of [`evidence`]: what speaks for the candidate.
+    pub evidence: u32,
+    /// How often its random was looked for.
+    pub looks: u32,
+}
+
+/// Bits of [`TlsSession::evidence`].
+pub mod evidence {
+    /// A record that was received there had the length of what was read next.
+    pub const RECEIVED: u32 = 1 << 0;
+    /// What was written had the length of the record that was sent there next.
+    pub const SENT: u32 = 1 << 1;
+    /// Both.
+    pub const ENOUGH: u32 = RECEIVED | SENT;
+}
+
+/// A ClientHello, by the first half of its random (RFC 8446 section 4.1.2).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsHello {
+    /// The process whose socket it was on: its peer may be on this machine as well.
+    pub tgid: u64,
+    /// 16 of 32 bytes.
+    pub random: [u64; 2],
+}
+
+/// A socket and its connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsSocket {
+    /// `struct sock *`.
+    pub sk: u64,
+    /// The connection's number, by which a new one in the same memory is told apart.
+    pub connection: u64,
+}
+
+/// The newest events of a thread that speaks for sessions without a socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsTalk {
+    /// Session that was last written to.
+    pub written: TlsKey,
+    /// How many bytes.
+    pub written_bytes: u64,
+    /// The socket that was last used, of those that belong to no session.
+    pub socket: TlsSocket,
+    /// If the last receive was of one whole record: the length in its header; else 0.
+    pub received_record: u64,
+    /// Writes to sessions since the last send.
+    pub writes: u32,
+    /// Receives since the last read from a session.
+    pub receives: u32,
 }

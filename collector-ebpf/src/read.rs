@@ -1,7 +1,7 @@
 //! Reading memory that is not ours, and convincing the verifier of lengths.
 
 use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_user, generated as helpers};
-use spantap_ebpf_common::Counter;
+use spantap_ebpf_common::{Counter, syscall::op};
 
 /// Reads a `T` of kernel memory at `base + offset`.
 ///
@@ -71,6 +71,24 @@ impl Kernel for Typed {
 pub unsafe fn user<T>(address: u64) -> Result<T, Counter> {
     // SAFETY: as above.
     unsafe { bpf_probe_read_user(address as *const T) }.map_err(|_| Counter::PayloadFault)
+}
+
+/// Where the first byte lies that a call of this operation moved, given its second argument; 0 if in no memory of the
+/// process, or not worth looking for (the first of several buffers may be empty).
+#[inline(always)]
+pub fn first(operation: u32, argument: u64) -> u64 {
+    let vector = match operation & op::SHAPE {
+        op::BUFFER => return argument,
+        op::IOVEC => argument,
+        // SAFETY: integers of the process.
+        op::MESSAGE => match unsafe { user::<[u64; 3]>(argument) } {
+            Ok([_, _, vector]) => vector,
+            Err(_) => return 0,
+        },
+        _ => return 0,
+    };
+    // SAFETY: as above.
+    unsafe { user::<u64>(vector) }.unwrap_or(0)
 }
 
 /// The smaller of `value` and `cap`, in instructions that LLVM can neither fold nor duplicate: the verifier keeps

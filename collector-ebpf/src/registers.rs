@@ -16,6 +16,8 @@ pub const ARGUMENT_2: u32 = 96;
 pub const ARGUMENT_3: u32 = 56;
 /// Fifth argument.
 pub const ARGUMENT_4: u32 = 72;
+/// `sp`.
+pub const STACK_POINTER: u32 = 152;
 /// The code segment, which tells 32-bit processes apart: their call numbers mean other calls.
 pub const CODE_SEGMENT: u32 = 136;
 /// `__USER_CS`.

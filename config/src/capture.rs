@@ -33,8 +33,20 @@ pub enum Backend {
 /// Where plaintext is read before it is encrypted and after it is decrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureTls {
-    /// In OpenSSL's `SSL_read` and `SSL_write`. Default true.
+    /// In `SSL_read` and `SSL_write` of OpenSSL and its kin, and in GnuTLS's functions. Default true.
     pub openssl: bool,
+    /// Where in these functions the probes are.
+    pub placement: ProbePlacement,
+}
+
+/// Where probes are placed in a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProbePlacement {
+    /// Where its machine code says that they cost least.
+    #[default]
+    Cheapest,
+    /// At its beginning.
+    Symbol,
 }
 
 impl Default for Capture {
@@ -44,7 +56,7 @@ impl Default for Capture {
             bytes_per_call: Size::kib(4),
             ring_buffer: Size::mib(8),
             connections: 65_536,
-            tls: CaptureTls { openssl: true },
+            tls: CaptureTls { openssl: true, placement: ProbePlacement::default() },
         }
     }
 }
@@ -74,6 +86,9 @@ impl Capture {
             let mut section = field.section()?;
             let mut tls = Self::default().tls;
             section.set("openssl", &mut tls.openssl, Field::boolean);
+            section.set("placement", &mut tls.placement, |field| {
+                field.choice(&[("cheapest", ProbePlacement::Cheapest), ("symbol", ProbePlacement::Symbol)])
+            });
             section.finish();
             Some(tls)
         });

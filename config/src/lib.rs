@@ -34,7 +34,7 @@ mod tracer_provider;
 mod units;
 mod yaml;
 
-pub use capture::{Backend, Capture, CaptureTls};
+pub use capture::{Backend, Capture, CaptureTls, ProbePlacement};
 pub use discovery::{Discovery, Exclude, Glob};
 pub use distribution::Spantap;
 pub use endpoint::Endpoint;

@@ -62,7 +62,7 @@ impl Agent {
     /// Waits until it has looked through the libraries of the processes that run already, which it does beside its
     /// work: all of them are found when `library` has been.
     pub fn wait_for_tls(&mut self) {
-        self.program.wait_ready("watched TLS", |program| program.stderr().contains("watching TLS"));
+        self.program.wait_ready("watched TLS", |program| program.stderr().contains("family=\"OpenSSL\""));
     }
 
     /// The file of its standard output.

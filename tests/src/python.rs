@@ -5,7 +5,10 @@ use std::{
     process::Command,
 };
 
-use crate::program::{Program, free_port, listens};
+use crate::{
+    machine::Skip,
+    program::{Program, free_port, listens},
+};
 
 /// A Python server that listens.
 pub struct Server {
@@ -40,6 +43,33 @@ pub fn script(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("python3");
     command.arg(programs().join(name)).args(arguments);
     command
+}
+
+/// Installs a package of the Python index into a virtual environment below `target`, once, and returns that folder.
+///
+/// # Errors
+/// The reason for which it cannot be installed here.
+pub fn install(target: &Path, package: &str) -> Result<PathBuf, Skip> {
+    let folder = target.join(package.replace("==", "-"));
+    let done = folder.join("installed");
+    if done.exists() {
+        return Ok(folder);
+    }
+    let refused = |what: &str, why: &str| {
+        let line = why.lines().last().unwrap_or_default();
+        Skip::NoPackage(format!("{package} cannot be installed: {what}: {line}"))
+    };
+    let venv = Program::run("venv", Command::new("python3").args(["-m", "venv"]).arg(&folder));
+    if !venv.status.success() {
+        return Err(refused("no virtual environment", &venv.stderr));
+    }
+    let mut pip = Command::new(folder.join("bin/pip"));
+    let pip = Program::run("pip", pip.args(["install", "--quiet", "--disable-pip-version-check", package]));
+    if !pip.status.success() {
+        return Err(refused("pip install", &pip.stderr));
+    }
+    std::fs::write(done, "").map_err(|error| refused("a note", &error.to_string()))?;
+    Ok(folder)
 }
 
 fn listening(port: u16, command: &mut Command) -> Server {

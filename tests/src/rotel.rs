@@ -12,6 +12,7 @@ use crate::{
     machine::Skip,
     otlp::{Attributes, Kind, Point, Span},
     program::{Program, free_port, listens},
+    python,
 };
 
 /// The version that the tests know.
@@ -163,24 +164,8 @@ enum Part {
 /// # Errors
 /// The reason for which it cannot be installed here.
 pub fn install(target: &Path) -> Result<PathBuf, Skip> {
-    let folder = target.join("rotel");
-    if let Some(binary) = find(&folder) {
-        return Ok(binary);
-    }
-    let refused = |what: &str, why: &str| {
-        let line = why.lines().last().unwrap_or_default();
-        Skip::NoPackage(format!("{PACKAGE} cannot be installed: {what}: {line}"))
-    };
-    let venv = Program::run("venv", Command::new("python3").args(["-m", "venv"]).arg(&folder));
-    if !venv.status.success() {
-        return Err(refused("no virtual environment", &venv.stderr));
-    }
-    let mut pip = Command::new(folder.join("bin/pip"));
-    let pip = Program::run("pip", pip.args(["install", "--quiet", "--disable-pip-version-check", PACKAGE]));
-    if !pip.status.success() {
-        return Err(refused("pip install", &pip.stderr));
-    }
-    find(&folder).ok_or_else(|| refused("pip install", "the wheel has no binary"))
+    let folder = python::install(target, PACKAGE)?;
+    find(&folder).ok_or_else(|| Skip::NoPackage(format!("{PACKAGE}: the wheel has no binary")))
 }
 
 /// `lib/python3.11/site-packages/rotel/rotel-agent` or the like.

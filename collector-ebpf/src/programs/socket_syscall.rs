@@ -19,10 +19,10 @@ use spantap_ebpf_common::{
 use crate::{
     connection, counters,
     emit::{self, Vector},
-    maps::{SYSCALLS, connection_flag},
+    maps::SYSCALLS,
     programs::process,
     read::{self, Checked, Kernel, Typed},
-    registers, settings, socket, thread, tls,
+    registers, settings, socket, thread, tls_bind,
 };
 
 /// Hooks `include/trace/events/syscalls.h: sys_enter(struct pt_regs *regs, long id)`; checked on 6.18.
@@ -133,9 +133,9 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     let connection = unsafe { &mut *found };
     let position = if sends { connection.sent(sock, size)? } else { connection.received(sock, size)? };
     let Some(position) = position else { return Ok(()) };
-    let pid_tgid = bpf_get_current_pid_tgid();
-    tls::bind(connection, pid_tgid, thread::own(pid_tgid).map_or(0, |slot| slot.ssl));
-    if connection.flags & connection_flag::TLS != 0 {
+    if tls_bind::moved(connection, sk, bpf_get_current_pid_tgid(), size, sends, || {
+        read::first(operation, address)
+    }) {
         return Ok(());
     }
     let now = emit::now();

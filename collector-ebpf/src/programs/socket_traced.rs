@@ -24,7 +24,7 @@ use crate::{
     maps::{Buffers, SYSCALLS, connection_flag},
     programs::process,
     read::{self, Kernel, Typed},
-    registers, settings, thread, tls,
+    registers, settings, thread, tls_bind,
 };
 
 /// Hooks `include/trace/events/sock.h: sock_send_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
@@ -149,7 +149,6 @@ fn operation(regs: u64) -> Result<u32, Counter> {
 fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let slot = thread::own(pid_tgid);
-    let ssl = slot.as_ref().map_or(0, |slot| slot.ssl);
     // Taken whatever the result, so that it cannot be mistaken for what belongs to a later call.
     let (entered_ns, outgoing) = match slot {
         Some(slot) if sends => (core::mem::take(&mut slot.entered_ns), slot.outgoing),
@@ -169,8 +168,15 @@ fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
     let position =
         if sends { connection.sent(sock, size as u64)? } else { connection.received(sock, size as u64)? };
     let Some(position) = position else { return Ok(()) };
-    tls::bind(connection, pid_tgid, ssl);
-    if connection.flags & connection_flag::TLS != 0 || !sock.has_file()? {
+    let first = || {
+        if entered_ns != 0 && outgoing.address != 0 {
+            return outgoing.address;
+        }
+        let regs = saved_registers();
+        let argument = register::<Typed>(regs, registers::ARGUMENT_1).unwrap_or(0);
+        operation(regs).map_or(0, |operation| read::first(operation, argument))
+    };
+    if tls_bind::moved(connection, sk, pid_tgid, size as u64, sends, first) || !sock.has_file()? {
         return Ok(());
     }
     let now = emit::now();

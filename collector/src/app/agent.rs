@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use spantap_config::Config;
+use spantap_config::{CaptureTls, Config, ProbePlacement};
 use spantap_ebpf_common::event::Tgid;
 use spantap_protocols::{Attributes, Key, Protocol, Value};
 use tokio::runtime::{Handle, Runtime};
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     connection::Table,
-    discovery::{Services, TlsWatcher, procfs, services, tls::TlsCounts},
+    discovery::{Placement, Services, TlsWatcher, procfs, services, tls::TlsCounts},
     export::Pressure,
     kernel::{Attacher, Kernel, KernelError, Losses, Source},
     processors::Processors,
@@ -97,7 +97,7 @@ impl Agent {
             Clock::system(),
         );
         pipeline.exclude(config.spantap.discovery.exclude.clone());
-        let scanner = Scanner::start(kernel.attacher, config.spantap.capture.tls.openssl)?;
+        let scanner = Scanner::start(kernel.attacher, &config.spantap.capture.tls)?;
         Ok(Self {
             source: kernel.source,
             losses: kernel.losses,
@@ -228,11 +228,17 @@ struct Scanner {
 }
 
 impl Scanner {
-    fn start(attacher: Attacher, enabled: bool) -> Result<Self, std::io::Error> {
+    fn start(attacher: Attacher, tls: &CaptureTls) -> Result<Self, std::io::Error> {
+        let enabled = tls.openssl;
+        let placement = match tls.placement {
+            ProbePlacement::Cheapest => Placement::Cheapest,
+            ProbePlacement::Symbol => Placement::Symbol,
+        };
         let (requests, incoming) = mpsc::channel::<Tgid>();
         let thread = thread::Builder::new().name("discovery".into()).spawn(move || {
-            let mut watcher = TlsWatcher::new(attacher);
+            let mut watcher = TlsWatcher::new(attacher, placement);
             if enabled {
+                watcher.scan_host();
                 procfs::processes().for_each(|tgid| watcher.scan(tgid));
             }
             while let Ok(first) = incoming.recv() {

@@ -1,9 +1,12 @@
 //! Who runs on this node: processes, their names, and the TLS libraries that they map.
 
 pub mod executable;
+pub mod machine_code;
 pub mod procfs;
 pub mod services;
 pub mod tls;
+pub mod tls_library;
 
 pub use services::Services;
 pub use tls::TlsWatcher;
+pub use tls_library::Placement;

@@ -65,7 +65,7 @@ pub fn comm(tgid: Tgid) -> Option<String> {
 }
 
 /// A file that a process has mapped executable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {
     /// The address range, as in the name of `/proc/PID/map_files/RANGE`.
     pub range: String,

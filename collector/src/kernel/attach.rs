@@ -1,69 +1,123 @@
 //! Probes in TLS libraries: one set per file, whichever process or container maps it.
 
-use std::{collections::HashMap, path::Path};
+use std::path::Path;
 
 use aya::{
     Ebpf,
+    maps::{Array, MapData},
     programs::{
         ProgramError, UProbe,
         uprobe::{UProbeAttachLocation, UProbeScope},
     },
 };
 
+use spantap_ebpf_common::limits;
+
 use super::error::{chain, refusal};
 
-/// File offsets of the functions of a TLS library that are probed; `None` where the library lacks one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsProbes {
-    /// Function name -> offset in the file.
-    pub offsets: HashMap<&'static str, u64>,
+/// What a function of a TLS library does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Does {
+    /// Gives plaintext: `f(session, buffer, size, ...)`.
+    Read(Moved),
+    /// Takes plaintext, likewise.
+    Write(Moved),
+    /// Talks to the peer for the session's own purposes: `f(session, ...)`.
+    Drive,
+    /// Ends the session: `f(session)`.
+    Free,
 }
 
-impl TlsProbes {
-    /// The functions to look for.
-    pub fn functions() -> impl Iterator<Item = &'static str> + Clone {
-        HOOKS.iter().map(|hook| hook.function)
+/// How a function says how many bytes it has moved. Either way a result of 0 or less means none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Moved {
+    /// By its result.
+    Result,
+    /// In a `size_t` that its fourth argument points to.
+    Fourth,
+    /// In one that its fifth argument points to.
+    Fifth,
+}
+
+impl Does {
+    /// The programs at its entry and at its return.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Read(Moved::Result) => &["ssl_io_enter", "ssl_read_return"],
+            Self::Read(Moved::Fourth) => &["ssl_io_ex_enter", "ssl_read_return"],
+            Self::Read(Moved::Fifth) => &["ssl_io_fifth_enter", "ssl_read_return"],
+            Self::Write(Moved::Result) => &["ssl_io_enter", "ssl_write_return"],
+            Self::Write(Moved::Fourth) => &["ssl_io_ex_enter", "ssl_write_return"],
+            Self::Write(Moved::Fifth) => &["ssl_io_fifth_enter", "ssl_write_return"],
+            Self::Drive => &["ssl_handshake_enter", "ssl_handshake_return"],
+            Self::Free => &["ssl_free"],
+        }
     }
 }
 
-/// Function -> programs at its entry and its return. Reads and writes come first: without them the rest is useless.
-struct Hook {
-    function: &'static str,
-    programs: &'static [&'static str],
-}
-
-const HOOKS: &[Hook] = &[
-    Hook { function: "SSL_read", programs: &["ssl_io_enter", "ssl_read_return"] },
-    Hook { function: "SSL_write", programs: &["ssl_io_enter", "ssl_write_return"] },
-    Hook { function: "SSL_read_ex", programs: &["ssl_io_ex_enter", "ssl_read_return"] },
-    Hook { function: "SSL_write_ex", programs: &["ssl_io_ex_enter", "ssl_write_return"] },
-    Hook { function: "SSL_do_handshake", programs: &["ssl_handshake_enter", "ssl_handshake_return"] },
-    Hook { function: "SSL_free", programs: &["ssl_free"] },
+/// Every program that is attached to libraries.
+const PROGRAMS: &[&str] = &[
+    "ssl_io_enter",
+    "ssl_io_ex_enter",
+    "ssl_io_fifth_enter",
+    "ssl_read_return",
+    "ssl_write_return",
+    "ssl_handshake_enter",
+    "ssl_handshake_return",
+    "ssl_free",
 ];
+
+/// A function that is to be probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Its name, for messages.
+    pub function: &'static str,
+    /// What it does.
+    pub does: Does,
+    /// Where in the file.
+    pub offset: u64,
+}
 
 /// Attaches probes to files. Owns the programs: when it is dropped, nothing stays attached.
 pub struct Attacher {
     ebpf: Ebpf,
     loaded: bool,
+    randoms: Vec<(Option<u32>, u32)>,
 }
 
 impl Attacher {
     pub(super) fn new(ebpf: Ebpf) -> Self {
-        Self { ebpf, loaded: false }
+        Self { ebpf, loaded: false, randoms: Vec::new() }
+    }
+
+    /// Tells the kernel side where a TLS library keeps the client's random of a session: at an offset, or at the second
+    /// offset behind the pointer at the first one. False if too many are known already.
+    pub fn learn_random(&mut self, place: (Option<u32>, u32)) -> bool {
+        if self.randoms.contains(&place) {
+            return true;
+        }
+        let Ok(index) = u32::try_from(self.randoms.len()) else { return false };
+        let map = self.ebpf.map_mut("TLS_RANDOMS");
+        let Some(Ok(mut map)) = map.map(Array::<&mut MapData, u64>::try_from) else { return false };
+        let is_set = map.set(index, limits::tls_random(place.0, place.1), 0).is_ok();
+        if is_set {
+            self.randoms.push(place);
+        }
+        is_set
     }
 
     /// Probes a TLS library for every process that has it mapped, now or later. Returns how many of the functions
     /// could be probed, and why the others could not.
-    pub fn attach_tls(&mut self, file: &Path, probes: &TlsProbes) -> (usize, Vec<String>) {
+    pub fn attach_tls(&mut self, file: &Path, probes: &[Probe]) -> (usize, Vec<String>) {
         let mut refused = self.load_once();
         let mut attached = 0;
-        for hook in HOOKS {
-            let Some(&offset) = probes.offsets.get(hook.function) else { continue };
-            let result = hook.programs.iter().try_for_each(|name| self.attach(name, file, offset));
+        for probe in probes {
+            let result =
+                probe.does.programs().iter().try_for_each(|name| self.attach(name, file, probe.offset));
             match result {
                 Ok(()) => attached += 1,
                 Err(reason) if refused.iter().any(|known: &String| known.ends_with(&reason)) => {}
-                Err(reason) => refused.push(format!("{}: {reason}", hook.function)),
+                Err(reason) => refused.push(format!("{}: {reason}", probe.function)),
             }
         }
         (attached, refused)
@@ -73,11 +127,8 @@ impl Attacher {
         if std::mem::replace(&mut self.loaded, true) {
             return Vec::new();
         }
-        let mut names: Vec<&str> = HOOKS.iter().flat_map(|hook| hook.programs.iter().copied()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-            .into_iter()
+        PROGRAMS
+            .iter()
             .filter_map(|name| {
                 let loaded =
                     self.uprobe(name).and_then(|program| program.load().map_err(|error| refusal(&error)));

@@ -9,7 +9,7 @@ mod loss;
 mod offsets;
 mod source;
 
-pub use attach::{Attacher, TlsProbes};
+pub use attach::{Attacher, Does, Moved, Probe};
 pub use error::KernelError;
 pub use features::{Missing, preflight};
 pub use loader::{Backend, Kernel, Settings};

@@ -1,0 +1,234 @@
+//! Which processes are watched, by the configuration's rules.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ops::RangeInclusive,
+};
+
+use spantap_config::{Discovery, Rule};
+use spantap_ebpf_common::event::Tgid;
+use spantap_protocols::Role;
+
+use super::procfs;
+
+/// Processes remembered at once; beyond it the cache starts anew.
+const PROCESSES_MAX: usize = 32_768;
+
+/// Decides, and remembers what was decided.
+#[derive(Debug, Default)]
+pub struct Selection {
+    rules: Discovery,
+    only: Option<HashSet<Tgid>>,
+    decided: HashMap<Tgid, Choice, foldhash::fast::RandomState>,
+    ignored: Vec<Tgid>,
+}
+
+/// What is done about a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Choice {
+    /// All of it is watched.
+    Watch,
+    /// None of it.
+    Ignore,
+    /// Some: what arrives at these ports.
+    Ports(Ports),
+}
+
+/// Ports that a process serves on. An empty `include` is all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Ports {
+    include: Vec<RangeInclusive<u16>>,
+    exclude: Vec<RangeInclusive<u16>>,
+    /// What is not served (the process is the client) is watched, too.
+    clients: bool,
+}
+
+impl Selection {
+    /// By these rules; without any, every process is watched.
+    #[must_use]
+    pub fn new(rules: Discovery) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// These processes and no others, whatever the rules say.
+    pub fn only(&mut self, tgids: HashSet<Tgid>) {
+        self.only = Some(tgids);
+    }
+
+    /// A process has begun, or runs something else now. `comm` names it if it is already gone.
+    pub fn decide(&mut self, tgid: Tgid, comm: &[u8]) {
+        self.decided.remove(&tgid);
+        self.choice(tgid, comm);
+    }
+
+    /// Whether an exchange of the process is wanted. `port`: of our end of the socket.
+    pub fn wants(&mut self, tgid: Tgid, comm: &[u8], role: Role, port: Option<u16>) -> bool {
+        match self.choice(tgid, comm) {
+            Choice::Watch => true,
+            Choice::Ignore => false,
+            Choice::Ports(ports) => ports.want(role, port),
+        }
+    }
+
+    /// The process is gone, and its number may be given to another.
+    pub fn forget(&mut self, tgid: Tgid) {
+        self.decided.remove(&tgid);
+    }
+
+    /// The processes that were found to be ignored since the last call.
+    pub fn take_ignored(&mut self) -> impl Iterator<Item = Tgid> {
+        self.ignored.drain(..)
+    }
+
+    fn choice(&mut self, tgid: Tgid, comm: &[u8]) -> &Choice {
+        if !self.decided.contains_key(&tgid) {
+            if self.decided.len() >= PROCESSES_MAX {
+                self.decided.clear();
+            }
+            let choice = self.judge(tgid, comm);
+            if choice == Choice::Ignore {
+                self.ignored.push(tgid);
+            }
+            self.decided.insert(tgid, choice);
+        }
+        &self.decided[&tgid]
+    }
+
+    fn judge(&self, tgid: Tgid, comm: &[u8]) -> Choice {
+        if let Some(only) = &self.only {
+            return if only.contains(&tgid) { Choice::Watch } else { Choice::Ignore };
+        }
+        if self.rules == Discovery::default() {
+            return Choice::Watch;
+        }
+        let facts = Facts::of(tgid, comm);
+        let fitting = |rules: &[Rule]| -> Vec<Option<RangeInclusive<u16>>> {
+            rules.iter().filter(|rule| facts.fit(rule)).map(|rule| rule.port.clone()).collect()
+        };
+        let (included, excluded) = (fitting(&self.rules.include), fitting(&self.rules.exclude));
+        let all = self.rules.include.is_empty() || included.contains(&None);
+        if excluded.contains(&None) || !all && included.is_empty() {
+            return Choice::Ignore;
+        }
+        let exclude: Vec<_> = excluded.into_iter().flatten().collect();
+        if all && exclude.is_empty() {
+            return Choice::Watch;
+        }
+        let include = if all { Vec::new() } else { included.into_iter().flatten().collect() };
+        Choice::Ports(Ports { include, exclude, clients: all })
+    }
+}
+
+impl Ports {
+    fn want(&self, role: Role, port: Option<u16>) -> bool {
+        if role == Role::Client {
+            return self.clients;
+        }
+        let among = |ranges: &[RangeInclusive<u16>]| {
+            port.is_some_and(|port| ranges.iter().any(|range| range.contains(&port)))
+        };
+        (self.include.is_empty() || among(&self.include)) && !among(&self.exclude)
+    }
+}
+
+/// What rules ask of a process.
+struct Facts {
+    pid: u32,
+    executable: String,
+    command_line: String,
+    control_groups: Vec<String>,
+}
+
+impl Facts {
+    fn of(tgid: Tgid, comm: &[u8]) -> Self {
+        let executable = procfs::executable(tgid).map(|path| path.to_string_lossy().into_owned());
+        Self {
+            pid: tgid.0,
+            executable: executable.unwrap_or_else(|| procfs::comm_text(comm)),
+            command_line: procfs::command_line(tgid).unwrap_or_default(),
+            control_groups: procfs::control_groups(tgid),
+        }
+    }
+
+    /// Whether everything but the port fits.
+    fn fit(&self, rule: &Rule) -> bool {
+        let groups = || self.control_groups.iter().map(String::as_str);
+        rule.pid.is_none_or(|pid| pid == self.pid)
+            && rule.executable.as_ref().is_none_or(|glob| glob.matches_path(&self.executable))
+            && rule.command_line.as_ref().is_none_or(|glob| glob.matches(&self.command_line))
+            && rule.cgroup.as_ref().is_none_or(|glob| groups().any(|group| glob.matches(group)))
+            && rule
+                .container
+                .as_ref()
+                .is_none_or(|glob| groups().filter_map(procfs::container_id).any(|id| glob.matches(id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(rules: &str) -> Selection {
+        let yaml = format!("file_format: \"1.1\"\ndistribution: {{spantap: {{discovery: {rules}}}}}\n");
+        let config = spantap_config::parse(&yaml, &spantap_config::LoadContext::default()).unwrap();
+        Selection::new(config.spantap.discovery)
+    }
+
+    /// Whether requests to port 80 and 8080, and requests of its own, are wanted of this very process.
+    fn wanted(rules: &str) -> (bool, bool, bool) {
+        let own = Tgid(std::process::id());
+        let mut selection = selection(rules);
+        let mut wants = |role, port| selection.wants(own, b"", role, port);
+        let wanted = (
+            wants(Role::Server, Some(80)),
+            wants(Role::Server, Some(8080)),
+            wants(Role::Client, Some(50_000)),
+        );
+        let ignored = selection.take_ignored().any(|tgid| tgid == own);
+        assert!(!ignored || wanted == (false, false, false), "{rules}");
+        wanted
+    }
+
+    #[test]
+    fn rules_include_and_exclude() {
+        let (all, none) = ((true, true, true), (false, false, false));
+        let own = std::process::id();
+        for (rules, expected) in [
+            ("{}", all),
+            ("{include: [{executable: nothing-like-it}]}", none),
+            ("{include: [{executable: nothing-like-it}, {executable: \"*spantap*\"}]}", all),
+            ("{exclude: [{executable: nothing-like-it}]}", all),
+            ("{include: [{executable: \"*\"}], exclude: [{executable: \"*spantap*\"}]}", none),
+            (&format!("{{include: [{{pid: {own}}}]}}"), all),
+            (&format!("{{include: [{{pid: {own}, executable: nothing-like-it}}]}}"), none),
+            ("{include: [{command_line: \"*/spantap-*\"}]}", all),
+            ("{include: [{cgroup: \"/*\"}]}", all),
+            ("{include: [{container: \"*\", pid: 1}]}", none),
+            ("{include: [{port: 80}]}", (true, false, false)),
+            ("{include: [{port: 8000-8100}, {port: 80}]}", (true, true, false)),
+            ("{exclude: [{port: 80}]}", (false, true, true)),
+            ("{include: [{port: 1-9000}], exclude: [{port: 8080}]}", (true, false, false)),
+        ] {
+            assert_eq!(wanted(rules), expected, "{rules}");
+        }
+    }
+
+    #[test]
+    fn a_decision_holds_until_the_process_runs_something_else() {
+        let mut selection = selection("{exclude: [{executable: curl}]}");
+        let gone = Tgid(u32::MAX);
+        assert!(!selection.wants(gone, b"curl\0", Role::Client, None));
+        assert!(!selection.wants(gone, b"wget\0", Role::Client, None));
+        selection.decide(gone, b"wget\0");
+        assert!(selection.wants(gone, b"curl\0", Role::Client, None));
+        assert_eq!(selection.take_ignored().count(), 1, "told once");
+    }
+
+    #[test]
+    fn only_these_and_no_others() {
+        let mut selection = selection("{exclude: [{pid: 7}]}");
+        selection.only([Tgid(7)].into());
+        assert!(selection.wants(Tgid(7), b"", Role::Server, None));
+        assert!(!selection.wants(Tgid(8), b"", Role::Server, None));
+    }
+}
