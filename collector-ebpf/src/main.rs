@@ -7,6 +7,7 @@
 mod connection;
 mod counters;
 mod emit;
+mod ignored;
 mod maps;
 mod programs;
 mod read;

@@ -21,6 +21,11 @@ pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entri
 #[map]
 pub static THREADS: Array<Thread> = Array::with_max_entries(limits::THREAD_SLOTS, 0);
 
+/// Low bits of the tgid -> a process that is left alone, 0 if none. Written by the agent; the programs clear it when the
+/// process ends or runs something else. Of two processes that share a slot the later one has it.
+#[map]
+pub static IGNORED: Array<u64> = Array::with_max_entries(limits::IGNORED_SLOTS, 0);
+
 /// System-call number -> `spantap_ebpf_common::syscall::op`. Written by the agent before attaching.
 #[map]
 pub static SYSCALLS: Array<u32> = Array::with_max_entries(limits::SYSCALLS, 0);

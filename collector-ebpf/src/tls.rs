@@ -11,9 +11,9 @@ use spantap_ebpf_common::{
 
 use crate::{
     connection::new_id,
-    counters, emit,
+    counters, emit, ignored,
     maps::{TLS_CALLS, TLS_CALLS_BESIDE, TLS_SESSIONS, TlsCall, TlsKey, TlsSession},
-    settings, thread, tls_bind,
+    thread, tls_bind,
 };
 
 /// The thread enters a TLS call with this stack pointer.
@@ -24,7 +24,7 @@ use crate::{
 #[inline(always)]
 pub fn enter(ssl: u64, buffer: u64, moved: u64, stack: u64) -> Result<(), Counter> {
     let pid_tgid = bpf_get_current_pid_tgid();
-    if (pid_tgid >> 32) as u32 == settings::AGENT_TGID.load() {
+    if ignored::is(pid_tgid) {
         return Ok(());
     }
     let mut call = TlsCall { pid_tgid, ssl, buffer, moved, entered_ns: emit::now(), stack, around: 0 };

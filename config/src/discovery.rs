@@ -1,134 +1,91 @@
-//! `distribution.spantap.discovery`: which processes are watched. All but the agent itself, unless excluded here.
+//! `distribution.spantap.discovery`: which processes are watched. All but the agent itself, unless rules say otherwise.
 
-use crate::error::ProblemKind;
+use std::ops::RangeInclusive;
+
 use crate::field::Field;
+use crate::glob::Glob;
+use crate::scalar::Scalar;
 
 /// Which processes are watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
-    /// Processes that are not.
-    pub exclude: Exclude,
+    /// Only processes that one of these fits; without rules, all.
+    pub include: Vec<Rule>,
+    /// Processes that are left alone, whatever `include` says.
+    pub exclude: Vec<Rule>,
 }
 
-/// Processes that are left alone; a process that any of these matches is.
+/// What a process must be like. All criteria that are set must fit; at least one is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Exclude {
-    /// Patterns of executables: with a `/` for the whole path, without one for the file's name.
-    pub executables: Vec<Glob>,
+pub struct Rule {
+    /// Its executable: a pattern with a `/` is for the whole path, one without for the file's name.
+    pub executable: Option<Glob>,
+    /// Its command line, the arguments joined by single spaces.
+    pub command_line: Option<Glob>,
+    /// Its number, in the agent's own process namespace.
+    pub pid: Option<u32>,
+    /// The id of its container: 64 hexadecimal digits.
+    pub container: Option<Glob>,
+    /// The path of its control group, in any hierarchy.
+    pub cgroup: Option<Glob>,
+    /// The port that it serves on: fits requests which arrive there, not the whole process.
+    pub port: Option<RangeInclusive<u16>>,
 }
-
-/// A pattern as OpenTelemetry's configuration has it: `?` is any one character, `*` is any number of any characters,
-/// also of `/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Glob(String);
 
 impl Discovery {
     pub(crate) fn read(field: &Field<'_>) -> Option<Self> {
         let mut discovery = Self::default();
         let mut section = field.section()?;
-        section.set("exclude", &mut discovery.exclude, |field| {
-            let mut exclude = Exclude::default();
-            let mut section = field.section()?;
-            section.set("executables", &mut exclude.executables, |field| {
-                Some(field.list()?.iter().filter_map(Glob::read).collect())
-            });
-            section.finish();
-            Some(exclude)
-        });
+        section.set("include", &mut discovery.include, rules);
+        section.set("exclude", &mut discovery.exclude, rules);
         section.finish();
         Some(discovery)
     }
 }
 
-impl Exclude {
-    /// Whether the executable at `path` is left alone.
-    #[must_use]
-    pub fn matches_executable(&self, path: &str) -> bool {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        self.executables.iter().any(|glob| glob.matches(if glob.0.contains('/') { path } else { name }))
-    }
+fn rules(field: &Field<'_>) -> Option<Vec<Rule>> {
+    Some(field.list()?.iter().filter_map(Rule::read).collect())
 }
 
-impl Glob {
+impl Rule {
     fn read(field: &Field<'_>) -> Option<Self> {
-        let text = field.filled_text()?;
-        if text.len() > GLOB_BYTES_MAX {
-            let expected = format!("at most {GLOB_BYTES_MAX} bytes");
-            field.problem(ProblemKind::Range { expected, found: format!("{} bytes", text.len()) }, None);
+        let mut rule = Self::default();
+        let mut section = field.section()?;
+        let glob = |field: &Field<'_>| Glob::read(field).map(Some);
+        section.set("executable", &mut rule.executable, glob);
+        section.set("command_line", &mut rule.command_line, glob);
+        section.set("pid", &mut rule.pid, |field| field.integer(1..=PID_MAX).map(Some));
+        section.set("container", &mut rule.container, glob);
+        section.set("cgroup", &mut rule.cgroup, glob);
+        section.set("port", &mut rule.port, |field| port_range(field).map(Some));
+        section.finish();
+        if rule == Self::default() {
+            // An empty rule would fit every process, which nobody means by it. A wrong value has said so already.
+            field.invalid("names no criterion", Some(CRITERIA.to_owned()));
             return None;
         }
-        Some(Self(text.to_owned()))
-    }
-
-    /// The pattern as written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether all of `text` fits. Takes at most the product of both lengths.
-    #[must_use]
-    pub fn matches(&self, text: &str) -> bool {
-        let pattern: Vec<char> = self.0.chars().collect();
-        let text: Vec<char> = text.chars().collect();
-        let (mut p, mut t) = (0, 0);
-        // Where to go on if what follows the last `*` does not fit: that star takes one more character.
-        let mut star: Option<(usize, usize)> = None;
-        while t < text.len() {
-            match pattern.get(p) {
-                Some('*') => {
-                    star = Some((p, t));
-                    p += 1;
-                }
-                Some(c) if *c == '?' || *c == text[t] => {
-                    p += 1;
-                    t += 1;
-                }
-                _ => {
-                    let Some((star_p, star_t)) = star else { return false };
-                    star = Some((star_p, star_t + 1));
-                    p = star_p + 1;
-                    t = star_t + 1;
-                }
-            }
-        }
-        pattern[p..].iter().all(|c| *c == '*')
+        Some(rule)
     }
 }
 
-/// Longer than any path.
-const GLOB_BYTES_MAX: usize = 4096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_match_as_the_schema_says() {
-        for (glob, text, expected) in [
-            ("sshd", "sshd", true),
-            ("sshd", "sshd2", false),
-            ("*", "", true),
-            ("a*b*c", "aXXbYYc", true),
-            ("a*b*c", "aXXbYY", false),
-            ("a?c", "abc", true),
-            ("a?c", "ac", false),
-            ("*.so*", "x.so.3", true),
-            ("**", "any/thing", true),
-            ("é?", "éx", true),
-        ] {
-            assert_eq!(Glob(glob.to_owned()).matches(text), expected, "{glob} {text}");
-        }
-        let hard = Glob("a*".repeat(30) + "b");
-        assert!(!hard.matches(&"a".repeat(2000)), "answers, and soon");
-    }
-
-    #[test]
-    fn a_pattern_without_slash_is_for_the_name() {
-        let exclude = |glob: &str| Exclude { executables: vec![Glob(glob.to_owned())] };
-        assert!(exclude("sshd").matches_executable("/usr/sbin/sshd"));
-        assert!(!exclude("sshd").matches_executable("/usr/sshd/other"));
-        assert!(exclude("/usr/*/sshd").matches_executable("/usr/sbin/sshd"));
-        assert!(!exclude("/opt/*").matches_executable("/usr/sbin/sshd"));
+/// `8080` or `8000-8099`.
+fn port_range(field: &Field<'_>) -> Option<RangeInclusive<u16>> {
+    let text = match field.scalar()? {
+        Scalar::Int(number) => number.to_string(),
+        Scalar::Text(text) => text.clone(),
+        _ => String::new(),
+    };
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|&port| port > 0);
+    let range = match text.split_once('-') {
+        Some((first, last)) => port(first).zip(port(last)),
+        None => port(&text).zip(port(&text)),
+    };
+    match range {
+        Some((first, last)) if first <= last => Some(first..=last),
+        _ => field.mismatch("a port, or a range of ports like 8000-8099"),
     }
 }
+
+const CRITERIA: &str = "give at least one of executable, command_line, pid, container, cgroup and port";
+/// `PID_MAX_LIMIT` of `include/linux/threads.h`.
+const PID_MAX: u64 = 4 << 20;

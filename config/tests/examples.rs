@@ -97,5 +97,9 @@ fn the_http_example_has_headers_and_routes() {
     assert_eq!(traces.transport, Transport::Http);
     assert_eq!(traces.headers.len(), 2);
     assert!(config.spantap.routes.patterns[0].matches("/api/users/7"));
-    assert!(config.spantap.discovery.exclude.matches_executable("/usr/sbin/sshd"));
+    let [sshd, systemd] = &config.spantap.discovery.exclude[..] else { panic!("two rules") };
+    assert!(sshd.executable.as_ref().is_some_and(|glob| glob.matches_path("/usr/sbin/sshd")));
+    assert!(
+        systemd.executable.as_ref().is_some_and(|glob| glob.matches_path("/usr/lib/systemd/systemd-logind"))
+    );
 }

@@ -128,7 +128,13 @@ fn each_mistake_has_its_message() {
         (ours("routes: {unmatched: false}"), "expected heuristic, wildcard or off, found the boolean `false`"),
         (ours("stdout: {format: json}"), "expected pretty, otlp-json or none"),
         (ours("shutdown_timeout: 1d"), "out of range, expected 0s to 10m"),
-        (ours("discovery: {exclude: {executables: [\"\"]}}"), "executables[0]: is empty"),
+        (ours("discovery: {exclude: [{executable: \"\"}]}"), "exclude[0].executable: is empty"),
+        (ours("discovery: {exclude: [{}]}"), "give at least one of executable"),
+        (ours("discovery: {exclude: [{name: x}]}"), "exclude[0].name"),
+        (ours("discovery: {exclude: {executable: x}}"), "expected a list"),
+        (ours("discovery: {include: [{port: 90-80}]}"), "a range of ports like 8000-8099"),
+        (ours("discovery: {include: [{port: 0}]}"), "a range of ports like 8000-8099"),
+        (ours("discovery: {include: [{pid: 0}]}"), "out of range"),
         (ours("limits: {retained_bytes: 1KiB}"), "expected 1MiB to 64GiB"),
     ] {
         let said = said(&yaml);

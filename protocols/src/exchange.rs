@@ -2,7 +2,6 @@
 //! conventions, owned, bounded and redacted.
 
 use compact_str::CompactString;
-use smallvec::SmallVec;
 
 use crate::{protocol::BootNanos, protocol::Role, semconv::Metric};
 
@@ -61,9 +60,10 @@ impl Value {
     }
 }
 
-/// Attributes in the order in which they were added. Small enough that a search is a scan.
+/// Attributes in the order in which they were added. Small enough that a search is a scan; on the heap, since an
+/// exchange is moved a dozen times on its way.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Attributes(SmallVec<[(Key, Value); 14]>);
+pub struct Attributes(Vec<(Key, Value)>);
 
 impl Attributes {
     /// None.
@@ -74,6 +74,9 @@ impl Attributes {
 
     /// Adds one; the caller knows that `key` is not there yet.
     pub fn push(&mut self, key: impl Into<Key>, value: Value) {
+        if self.0.capacity() == 0 {
+            self.0.reserve_exact(USUAL);
+        }
         self.0.push((key.into(), value));
     }
 
@@ -82,7 +85,7 @@ impl Attributes {
         let key = key.into();
         match self.0.iter_mut().find(|(k, _)| *k == key) {
             Some((_, slot)) => *slot = value,
-            None => self.0.push((key, value)),
+            None => self.push(key, value),
         }
     }
 
@@ -115,6 +118,9 @@ impl Attributes {
         self.0.is_empty()
     }
 }
+
+/// Attributes that an exchange rarely exceeds: one allocation holds them.
+const USUAL: usize = 14;
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

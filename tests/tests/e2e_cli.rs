@@ -101,7 +101,7 @@ fn a_configured_file_takes_spans_and_metrics() {
         "file_format: \"1.1\"\ntracer_provider:\n  processors:\n    - batch: {{{exporter}}}\n\
          meter_provider:\n  readers:\n    - periodic: {{{exporter}}}\n\
          distribution:\n  spantap:\n    resource:\n      attributes: [{{name: deployment.environment.name, value: test}}]\n\
-         \x20   discovery: {{exclude: {{executables: [curl]}}}}\n"
+         \x20   discovery: {{exclude: [{{executable: curl}}]}}\n"
     ));
     let mut program = Program::start("spantap", &mut agent::command(&["run", "--config", config.name()]));
     program.wait_ready("watched", |program| program.stderr().contains("watching every process"));

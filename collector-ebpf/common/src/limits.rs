@@ -14,6 +14,8 @@ pub const THREAD_SLOTS: u32 = 64 * 1024;
 pub const TLS_CALL_SLOTS: u32 = 16 * 1024;
 /// Layouts of TLS libraries that are known at a time: one for each release that keeps things elsewhere.
 pub const TLS_RANDOMS: u32 = 8;
+/// Slots of the table of ignored processes, indexed by the low bits of the tgid. A power of two.
+pub const IGNORED_SLOTS: u32 = 32 * 1024;
 /// System-call numbers that are looked at. x86-64 and arm64 stay below it.
 pub const SYSCALLS: u32 = 512;
 /// Length of the kernel's `task_struct.comm`.

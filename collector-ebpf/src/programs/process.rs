@@ -10,12 +10,13 @@ use spantap_ebpf_common::{
     record::{self, kind},
 };
 
-use crate::{counters, emit, read, settings};
+use crate::{counters, emit, ignored, read, settings};
 
 /// Hooks `include/trace/events/sched.h: sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm
 /// *bprm)`; checked on 6.18.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn sched_process_exec(_ctx: RawTracePointContext) -> i32 {
+    ignored::forget(bpf_get_current_pid_tgid());
     if let Err(counter) = report(kind::EXEC) {
         counters::bump(counter);
     }
@@ -39,7 +40,11 @@ fn try_sched_process_exit() -> Result<(), Counter> {
         let signal: u64 = read::kernel(bpf_get_current_task(), settings::TASK_SIGNAL.load())?;
         read::kernel(signal, settings::SIGNAL_LIVE.load())?
     };
-    if live == 0 { report(kind::EXIT) } else { Ok(()) }
+    if live != 0 {
+        return Ok(());
+    }
+    ignored::forget(bpf_get_current_pid_tgid());
+    report(kind::EXIT)
 }
 
 /// Reports a change of the current process.

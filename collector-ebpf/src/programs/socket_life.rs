@@ -6,7 +6,10 @@ use spantap_ebpf_common::{
     record::{self, kind},
 };
 
-use crate::{counters, emit, maps::CONNECTIONS};
+use crate::{
+    counters, emit,
+    maps::{CONNECTIONS, connection_flag},
+};
 
 /// Hooks `include/trace/events/tcp.h: tcp_destroy_sock(struct sock *sk)`, there since 4.16; checked on 6.18.
 ///
@@ -27,6 +30,9 @@ fn try_tcp_destroy_sock(ctx: &RawTracePointContext) -> Result<(), Counter> {
     // SAFETY: copied out at once.
     let Some(connection) = unsafe { CONNECTIONS.get(sk) }.copied() else { return Ok(()) };
     let _ = CONNECTIONS.remove(sk);
+    if connection.flags & (connection_flag::UNSAID_CLIENT | connection_flag::UNSAID_SERVER) != 0 {
+        return Ok(()); // nobody has heard of it
+    }
     emit::fixed(record::Close {
         header: emit::header(kind::CLOSE, 0, size_of::<record::Close>(), emit::now()),
         connection: connection.id,

@@ -19,10 +19,11 @@ use spantap_ebpf_common::{
 use crate::{
     connection, counters,
     emit::{self, Vector},
+    ignored,
     maps::SYSCALLS,
     programs::process,
     read::{self, Checked, Kernel, Typed},
-    registers, settings, socket, thread, tls_bind,
+    registers, socket, thread, tls_bind,
 };
 
 /// Hooks `include/trace/events/syscalls.h: sys_enter(struct pt_regs *regs, long id)`; checked on 6.18.
@@ -70,7 +71,7 @@ fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Counter> {
         return Ok(());
     }
     let operation = SYSCALLS.get(id as u32).copied().unwrap_or(op::NONE);
-    if operation == op::NONE || (bpf_get_current_pid_tgid() >> 32) as u32 == settings::AGENT_TGID.load() {
+    if operation == op::NONE || ignored::is(bpf_get_current_pid_tgid()) {
         return Ok(());
     }
     if register::<K>(regs, registers::CODE_SEGMENT)? & 0xffff != registers::CODE_SEGMENT_64 {

@@ -21,6 +21,7 @@ use super::socket_syscall::{discards, register};
 use crate::{
     connection, counters,
     emit::{self, Vector},
+    ignored,
     maps::{Buffers, SYSCALLS, connection_flag},
     programs::process,
     read::{self, Kernel, Typed},
@@ -45,7 +46,9 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 /// since 6.17: fires for each piece of a send, the first one right at its beginning; checked on 6.18.
 #[btf_tracepoint(function = "tcp_sendmsg_locked")]
 pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
-    if let Some(slot) = thread::take(bpf_get_current_pid_tgid())
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if !ignored::is(pid_tgid)
+        && let Some(slot) = thread::take(pid_tgid)
         && slot.entered_ns == 0
     {
         slot.entered_ns = emit::now();
@@ -154,7 +157,7 @@ fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
         Some(slot) if sends => (core::mem::take(&mut slot.entered_ns), slot.outgoing),
         _ => (0, Buffers::UNKNOWN),
     };
-    if result <= 0 || (pid_tgid >> 32) as u32 == settings::AGENT_TGID.load() {
+    if result <= 0 || ignored::is(pid_tgid) {
         return Ok(());
     }
     let size = result as u32;

@@ -29,9 +29,9 @@ use super::{
 };
 use crate::{
     connection::Table,
-    discovery::{Placement, Services, TlsWatcher, procfs, services, tls::TlsCounts},
+    discovery::{Placement, Selection, Services, TlsWatcher, procfs, services, tls::TlsCounts},
     export::Pressure,
-    kernel::{Attacher, Kernel, KernelError, Losses, Source},
+    kernel::{Attacher, Ignored, Kernel, KernelError, Losses, Source},
     processors::Processors,
     telemetry::Clock,
 };
@@ -61,6 +61,7 @@ pub enum AppError {
 pub struct Agent {
     source: Source,
     losses: Losses,
+    ignored: Ignored,
     pipeline: Pipeline,
     scanner: Scanner,
     shutdown_timeout: Duration,
@@ -96,11 +97,12 @@ impl Agent {
             outputs,
             Clock::system(),
         );
-        pipeline.exclude(config.spantap.discovery.exclude.clone());
+        pipeline.select(Selection::new(config.spantap.discovery.clone()));
         let scanner = Scanner::start(kernel.attacher, &config.spantap.capture.tls)?;
         Ok(Self {
             source: kernel.source,
             losses: kernel.losses,
+            ignored: kernel.ignored,
             pipeline,
             scanner,
             shutdown_timeout: config.spantap.shutdown_timeout,
@@ -166,6 +168,7 @@ impl Agent {
         let drained = self.source.drain(DRAIN_MAX, |event| pipeline.on_event(event));
         let scanner = &self.scanner;
         pipeline.take_scans().for_each(|tgid| scanner.scan(tgid));
+        pipeline.take_ignored().for_each(|tgid| self.ignored.add(tgid));
         drained
     }
 }

@@ -1,22 +1,17 @@
 //! One thread's way from an event to the exporters, the same for a kernel and for a capture file.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-    time::Instant,
-};
+use std::{collections::HashSet, net::SocketAddr, time::Instant};
 
 use compact_str::CompactString;
 use spantap_ebpf_common::{
     Event,
     event::{Process, ProcessChange, Tgid},
 };
-use spantap_protocols::{Value, semconv::key};
 
 use super::wiring::Outputs;
 use crate::{
     connection::{Finished, Table},
-    discovery::Services,
+    discovery::{Selection, Services},
     processors::{Processors, Verdict},
     telemetry::{Clock, Endpoints, IdGenerator, Record},
 };
@@ -43,9 +38,7 @@ pub struct Pipeline {
     outputs: Outputs,
     clock: Clock,
     ids: IdGenerator,
-    exclude: spantap_config::Exclude,
-    excluded: HashMap<u32, bool, foldhash::fast::RandomState>,
-    only: Option<HashSet<Tgid>>,
+    selection: Selection,
     finished: Vec<Finished>,
     ended: Vec<(u64, Tgid)>,
     scans: HashSet<Tgid>,
@@ -82,9 +75,7 @@ impl Pipeline {
             outputs,
             clock,
             ids: IdGenerator::new(),
-            exclude: spantap_config::Exclude::default(),
-            excluded: HashMap::default(),
-            only: None,
+            selection: Selection::default(),
             finished: Vec::new(),
             ended: Vec::new(),
             scans: HashSet::new(),
@@ -92,14 +83,14 @@ impl Pipeline {
         }
     }
 
-    /// Leaves processes alone whose executables match.
-    pub fn exclude(&mut self, exclude: spantap_config::Exclude) {
-        self.exclude = exclude;
+    /// Watches only what is selected.
+    pub fn select(&mut self, selection: Selection) {
+        self.selection = selection;
     }
 
     /// Reports these processes and no others.
     pub fn only(&mut self, tgids: HashSet<Tgid>) {
-        self.only = Some(tgids);
+        self.selection.only(tgids);
     }
 
     /// Takes the next event.
@@ -109,6 +100,7 @@ impl Pipeline {
             // While the process is there to be read; a short-lived one will not be when its exchange is finished.
             Event::Open(open) if matches!(self.naming, Naming::Processes) => {
                 self.services.of_child(open.tgid, open.parent, &open.comm);
+                self.selection.know(open.tgid, &open.comm);
             }
             _ => {}
         }
@@ -121,11 +113,12 @@ impl Pipeline {
         self.clock.refresh();
         self.table.on_tick(now_boot_ns, &mut self.finished);
         self.pass_on();
-        let services = &mut self.services;
+        let (services, selection) = (&mut self.services, &mut self.selection);
         self.ended.retain(|&(at, tgid)| {
             let keep = now_boot_ns.saturating_sub(at) < REMEMBERED_NS;
             if !keep {
                 services.forget(tgid);
+                selection.forget(tgid);
             }
             keep
         });
@@ -146,6 +139,11 @@ impl Pipeline {
     /// The processes that have loaded code since the last call.
     pub fn take_scans(&mut self) -> impl Iterator<Item = Tgid> {
         self.scans.drain()
+    }
+
+    /// The processes that were found to be of no interest since the last call.
+    pub fn take_ignored(&mut self) -> impl Iterator<Item = Tgid> {
+        self.selection.take_ignored()
     }
 
     /// The connection layer, for its counters.
@@ -179,6 +177,7 @@ impl Pipeline {
                 // At once: a command that asks for one thing is often gone before its first connection is heard of.
                 if matches!(self.naming, Naming::Processes) {
                     self.services.of(process.tgid, &process.comm);
+                    self.selection.decide(process.tgid, &process.comm);
                 }
                 self.scans.insert(process.tgid);
             }
@@ -202,26 +201,19 @@ impl Pipeline {
     }
 
     fn record(&mut self, finished: Finished) {
-        if self.only.as_ref().is_some_and(|only| !only.contains(&finished.tgid)) {
-            self.counts.excluded += 1;
-            return;
+        // A capture file has no processes that could be selected.
+        if matches!(self.naming, Naming::Processes) {
+            let port = finished.local.map(|address| address.port());
+            if !self.selection.wants(finished.tgid, &finished.comm, finished.exchange.role, port) {
+                self.counts.excluded += 1;
+                return;
+            }
         }
         let service = match &self.naming {
             Naming::Processes => self.services.of(finished.tgid, &finished.comm),
             Naming::Endpoints => self.services.named(finished.tgid, &endpoint_name(finished.local)),
             Naming::Fixed(name) => self.services.named(finished.tgid, name),
         };
-        let exclude = &self.exclude;
-        let excluded = *self.excluded.entry(service.id).or_insert_with(|| {
-            // Of a process that was gone too soon, only the name is known.
-            let path = service.attributes.get(key::PROCESS_EXECUTABLE_PATH);
-            let executable = path.or_else(|| service.attributes.get(key::PROCESS_EXECUTABLE_NAME));
-            executable.and_then(Value::as_str).is_some_and(|path| exclude.matches_executable(path))
-        });
-        if excluded {
-            self.counts.excluded += 1;
-            return;
-        }
         let endpoints = Endpoints { local: finished.local, peer: finished.peer, tls: finished.tls };
         let mut record =
             Record::from_exchange(finished.exchange, service, &endpoints, &self.clock, &mut self.ids);

@@ -3,10 +3,12 @@
 pub mod executable;
 pub mod machine_code;
 pub mod procfs;
+pub mod selection;
 pub mod services;
 pub mod tls;
 pub mod tls_library;
 
+pub use selection::Selection;
 pub use services::Services;
 pub use tls::TlsWatcher;
 pub use tls_library::Placement;

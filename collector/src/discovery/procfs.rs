@@ -51,6 +51,33 @@ pub fn environment<const N: usize>(tgid: Tgid, names: [&str; N]) -> [Option<Stri
     found
 }
 
+/// The command line, its arguments joined by single spaces.
+#[must_use]
+pub fn command_line(tgid: Tgid) -> Option<String> {
+    let mut bytes = Vec::new();
+    let file = File::open(format!("/proc/{}/cmdline", tgid.0)).ok()?;
+    file.take(ENVIRON_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let text = bytes.strip_suffix(b"\0").unwrap_or(&bytes).to_vec();
+    let text: Vec<u8> = text.into_iter().map(|byte| if byte == 0 { b' ' } else { byte }).collect();
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The paths of the process's control groups, one of each hierarchy (cgroups(7), `/proc/PID/cgroup`).
+#[must_use]
+pub fn control_groups(tgid: Tgid) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{}/cgroup", tgid.0)).unwrap_or_default();
+    text.lines().filter_map(|line| Some(line.splitn(3, ':').nth(2)?.to_owned())).collect()
+}
+
+/// The id of the container that a control group belongs to: the last 64 hexadecimal digits in its path, as Docker,
+/// containerd, CRI-O and podman name them (`/docker/<id>`, `cri-containerd-<id>.scope`, `crio-<id>`).
+#[must_use]
+pub fn container_id(group: &str) -> Option<&str> {
+    const DIGITS: usize = 64;
+    let is_id = |text: &str| text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    group.rsplit(|c: char| !c.is_ascii_alphanumeric()).find(|word| is_id(word))
+}
+
 /// The process's `comm`, without the zeros that pad it.
 #[must_use]
 pub fn comm_text(comm: &[u8]) -> String {
@@ -117,6 +144,34 @@ mod tests {
         let gone = Tgid(u32::MAX);
         assert_eq!((executable(gone), executable_mappings(gone)), (None, Vec::new()));
         assert_eq!(environment(gone, ["PATH"]), [None]);
+    }
+
+    #[test]
+    fn own_command_line_and_groups() {
+        let own = Tgid(std::process::id());
+        let arguments: Vec<String> = std::env::args().collect();
+        assert_eq!(command_line(own), Some(arguments.join(" ")));
+        assert!(control_groups(own).iter().all(|path| path.starts_with('/')));
+    }
+
+    #[test]
+    fn containers_by_their_groups() {
+        let id = "0123456789abcdef".repeat(4);
+        for group in [
+            format!("/docker/{id}"),
+            format!("/system.slice/docker-{id}.scope"),
+            format!("/kubepods/burstable/pod12-34/{id}"),
+            format!("/kubepods.slice/kubepods-pod1_2.slice/cri-containerd-{id}.scope"),
+            format!("/kubepods.slice/crio-{id}.scope/container"),
+            format!("/machine.slice/libpod-{id}.scope/container"),
+            format!("/system.slice/containerd.service/kubepods-besteffort-pod1:cri-containerd:{id}"),
+        ] {
+            assert_eq!(container_id(&group), Some(id.as_str()), "{group}");
+        }
+        for group in ["/", "/user.slice/user-0.slice", &format!("/docker/{id}0"), &format!("/x/{}", &id[1..])]
+        {
+            assert_eq!(container_id(group), None, "{group}");
+        }
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Selection {
         self.choice(tgid, comm);
     }
 
+    /// A process was met: decides unless that is done already.
+    pub fn know(&mut self, tgid: Tgid, comm: &[u8]) {
+        self.choice(tgid, comm);
+    }
+
     /// Whether an exchange of the process is wanted. `port`: of our end of the socket.
     pub fn wants(&mut self, tgid: Tgid, comm: &[u8], role: Role, port: Option<u16>) -> bool {
         match self.choice(tgid, comm) {
@@ -170,7 +175,8 @@ mod tests {
 
     fn selection(rules: &str) -> Selection {
         let yaml = format!("file_format: \"1.1\"\ndistribution: {{spantap: {{discovery: {rules}}}}}\n");
-        let config = spantap_config::parse(&yaml, &spantap_config::LoadContext::default()).unwrap();
+        let context = spantap_config::LoadContext { env: &|_| None, protocol_names: &[] };
+        let config = spantap_config::parse(yaml.as_bytes(), "test.yaml".as_ref(), &context).unwrap();
         Selection::new(config.spantap.discovery)
     }
 

@@ -11,6 +11,7 @@ use super::{
     attach::Attacher,
     error::{KernelError, chain, refusal},
     features,
+    ignored::Ignored,
     loss::Losses,
     offsets,
     source::Source,
@@ -61,6 +62,8 @@ pub struct Kernel {
     pub source: Source,
     /// Loss counters.
     pub losses: Losses,
+    /// Processes that are left alone.
+    pub ignored: Ignored,
     /// Probes for libraries, for discovery. Dropping it detaches everything.
     pub attacher: Attacher,
     /// The backend that is used; never [`Backend::Auto`].
@@ -106,9 +109,10 @@ impl Kernel {
             ebpf.take_map(name).ok_or(KernelError::Maps { detail: format!("the object has no map {name}") })
         };
         let source = Source::new(take(&mut ebpf, "EVENTS")?).map_err(maps)?;
+        let ignored = Ignored::new(take(&mut ebpf, "IGNORED")?).map_err(maps)?;
         let losses = Losses::new(take(&mut ebpf, "COUNTERS")?).map_err(maps)?;
         return_memory();
-        Ok(Self { source, losses, attacher: Attacher::new(ebpf), backend, degraded })
+        Ok(Self { source, losses, ignored, attacher: Attacher::new(ebpf), backend, degraded })
     }
 }
 

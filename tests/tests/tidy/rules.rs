@@ -46,7 +46,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("replay", &["spantap_ebpf_common", "spantap_protocols"]),
     ("connection", &["spantap_ebpf_common", "spantap_protocols"]),
     ("telemetry", &["spantap_protocols"]),
-    ("discovery", &["spantap_ebpf_common", "spantap_protocols"]),
+    ("discovery", &["spantap_ebpf_common", "spantap_protocols", "spantap_config"]),
     ("processors", &["spantap_protocols"]),
     ("export", &["spantap_protocols"]),
     ("selfmon", &["spantap_ebpf_common"]),
