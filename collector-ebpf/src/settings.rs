@@ -2,7 +2,10 @@
 //! and branches that they rule out do not exist.
 
 use aya_ebpf::Global;
-use spantap_ebpf_common::{limits, offset::ABSENT};
+use spantap_ebpf_common::{
+    limits,
+    offset::{ABSENT, NO_ENUMERATOR},
+};
 
 macro_rules! offsets {
     ($($name:ident = $path:literal,)+) => {
@@ -33,4 +36,10 @@ settings! {
     WAKEUP_BYTES: u64 = 1 << 20;
     /// Address of `socket_file_ops`, by which a socket's file is known; 0 if hidden, then its inode's mode tells.
     SOCKET_FILE_OPS: u64 = 0;
+    /// `enum iter_type`: one buffer of the process (6.0).
+    ITER_UBUF: u32 = NO_ENUMERATOR;
+    /// `enum iter_type`: a vector of buffers of the process.
+    ITER_IOVEC: u32 = NO_ENUMERATOR;
+    /// The bits of the iterator's type that say its kind; before 5.14 another one says the direction.
+    ITER_TYPE_BITS: u32 = 0xff;
 }

@@ -108,6 +108,28 @@ impl Btf {
         })
     }
 
+    /// The value of an enumerator, of an enum whose values fit 32 bits.
+    pub fn enumerator(&self, enumeration: &str, name: &str) -> Option<u32> {
+        let at = self.find(kind::ENUM, enumeration)?;
+        let count = (self.u32(at + 4).ok()? & 0xffff) as usize;
+        let records = (0..count).map(|i| at + 12 + 8 * i);
+        let found = records.into_iter().find(|&record| self.u32(record).is_ok_and(|n| self.name(n) == name));
+        self.u32(found? + 4).ok()
+    }
+
+    /// True if the kernel's own sources use this name for a type.
+    pub fn has_typedef(&self, name: &str) -> bool {
+        self.find(kind::TYPEDEF, name).is_some()
+    }
+
+    /// Where the record of the first type of this kind and name begins.
+    fn find(&self, kind: u32, name: &str) -> Option<usize> {
+        let named = |at: usize| {
+            Some(kind_of(self.u32(at + 4).ok()?) == kind && self.name(self.u32(at).ok()?) == name)
+        };
+        self.types.iter().skip(1).copied().find(|&at| named(at) == Some(true))
+    }
+
     /// Bit offset and type of a member.
     fn member(&self, id: u32, name: &str, depth: u32) -> Option<(u32, u32)> {
         let at = *self.types.get(self.named_type(id)? as usize)?;
@@ -169,7 +191,7 @@ mod tests {
 
     /// `struct inner { int a; int b; }; struct outer { int x; struct { int y; struct inner z; }; }`
     fn sample() -> Vec<u8> {
-        let strings = b"\0int\0inner\0a\0b\0outer\0x\0y\0z\0";
+        let strings = b"\0int\0inner\0a\0b\0outer\0x\0y\0z\0e\0";
         let name = |text: &str| {
             let needle = format!("\0{text}\0");
             strings.windows(needle.len()).position(|w| w == needle.as_bytes()).map_or(0, |at| at as u32 + 1)
@@ -179,6 +201,7 @@ mod tests {
         types.extend([name("inner"), kind::STRUCT << 24 | 2, 8, name("a"), 1, 0, name("b"), 1, 32]);
         types.extend([0, kind::STRUCT << 24 | 2, 12, name("y"), 1, 0, name("z"), 4, 32]);
         types.extend([0, kind::CONST << 24, 2]);
+        types.extend([name("e"), kind::ENUM << 24 | 2, 4, name("x"), 3, name("y"), 7]);
         types.extend([name("outer"), kind::STRUCT << 24 | 2, 16, name("x"), 1, 0, 0, 3, 32]);
         let length = types.len() as u32 * 4;
         let header = [0x0001_eb9f, 24, 0, length, length, strings.len() as u32];
@@ -199,11 +222,21 @@ mod tests {
     }
 
     #[test]
+    fn enumerators_and_names_of_types() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!(btf.enumerator("e", "y"), Some(7));
+        assert_eq!(btf.enumerator("e", "z"), None);
+        assert_eq!(btf.enumerator("outer", "x"), None);
+        assert!(!btf.has_typedef("e"), "it is an enum");
+    }
+
+    #[test]
     fn every_truncation_is_an_error_or_says_less() {
         let whole = sample();
         for cut in 0..whole.len() {
             if let Ok(btf) = Btf::parse(whole[..cut].to_vec()) {
                 let _ = btf.offset("outer.z.b");
+                let _ = btf.enumerator("e", "y");
             }
         }
         assert!(matches!(Btf::parse(b"ELF!".to_vec()), Err(BtfError::Magic)));
