@@ -15,7 +15,7 @@ use spantap_ebpf_common::{
 use crate::{
     counters,
     maps::EVENTS,
-    read::{self, bound},
+    read::{self, bound, within},
     settings,
 };
 
@@ -91,39 +91,32 @@ pub fn uncopied(data: &record::Data) -> Result<(), Counter> {
     Ok(())
 }
 
-/// A `struct iovec *`.
-#[derive(Clone, Copy)]
-pub enum Vector {
-    /// In the process's memory.
-    OfProcess(u64),
-    /// In the kernel's, which has copied it.
-    Copied(u64),
-}
-
-impl Vector {
-    /// Address and length of the buffer at `index`.
-    #[inline(always)]
-    pub fn buffer(self, index: u64) -> Result<[u64; 2], Counter> {
-        // SAFETY: `struct iovec { void *iov_base; size_t iov_len; }`, two integers.
-        unsafe {
-            match self {
-                Self::OfProcess(vector) => read::user(vector + index * 16),
-                Self::Copied(vector) => read::kernel(vector + index * 16, 0),
-            }
-        }
-    }
-}
-
-/// A data record whose payload is gathered from a vector of buffers.
+/// A data record whose payload is gathered from a vector of buffers, which lies in the process's memory.
 #[inline(always)]
-pub fn iovecs(data: &record::Data, vector: Vector, count: u64) -> Result<(), Counter> {
+pub fn iovecs(data: &record::Data, vector: u64, count: u64) -> Result<(), Counter> {
+    gather::<false>(data, vector, count, 0)
+}
+
+/// The same of a vector in the kernel's memory, without the first `skip` bytes.
+#[inline(always)]
+pub fn kernel_iovecs(data: &record::Data, vector: u64, count: u64, skip: u64) -> Result<(), Counter> {
+    gather::<true>(data, vector, count, skip)
+}
+
+#[inline(always)]
+fn gather<const KERNEL: bool>(
+    data: &record::Data,
+    vector: u64,
+    count: u64,
+    skip: u64,
+) -> Result<(), Counter> {
     let wanted = limit(data.size);
     match wanted {
-        0..=256 => from_iovecs::<256, 512>(data, vector, count, wanted),
-        257..=1024 => from_iovecs::<1024, 2048>(data, vector, count, wanted),
-        1025..=2048 => from_iovecs::<2048, 4096>(data, vector, count, wanted),
-        2049..=4096 => from_iovecs::<4096, 8192>(data, vector, count, wanted),
-        _ => from_iovecs::<16384, 32768>(data, vector, count, wanted),
+        0..=256 => from_iovecs::<256, 512, KERNEL>(data, vector, count, skip, wanted),
+        257..=1024 => from_iovecs::<1024, 2048, KERNEL>(data, vector, count, skip, wanted),
+        1025..=2048 => from_iovecs::<2048, 4096, KERNEL>(data, vector, count, skip, wanted),
+        2049..=4096 => from_iovecs::<4096, 8192, KERNEL>(data, vector, count, skip, wanted),
+        _ => from_iovecs::<16384, 32768, KERNEL>(data, vector, count, skip, wanted),
     }
 }
 
@@ -155,10 +148,11 @@ fn from_buffer<const N: usize>(data: &record::Data, address: u64, wanted: u64) -
 /// `ROOM` is twice `N`: the verifier knows that the offset and the length are at most `N` each, not that they are
 /// together. The second half is never written, nor read.
 #[inline(always)]
-fn from_iovecs<const N: usize, const ROOM: usize>(
+fn from_iovecs<const N: usize, const ROOM: usize, const KERNEL: bool>(
     data: &record::Data,
-    vector: Vector,
+    vector: u64,
     count: u64,
+    mut skip: u64,
     wanted: u64,
 ) -> Result<(), Counter> {
     let Some(mut entry) = EVENTS.reserve::<WithPayload<ROOM>>(0) else { return Err(full(data)) };
@@ -169,13 +163,23 @@ fn from_iovecs<const N: usize, const ROOM: usize>(
         if i >= count || copied >= wanted {
             break;
         }
-        let Ok([base, length]) = vector.buffer(i) else {
+        // struct iovec { void *iov_base; size_t iov_len; }
+        // SAFETY: two integers.
+        let read =
+            unsafe { if KERNEL { read::kernel(vector + i * 16, 0) } else { read::user(vector + i * 16) } };
+        let Ok([mut base, mut length]): Result<[u64; 2], _> = read else {
             fault = true;
             break;
         };
+        if KERNEL {
+            let passed = if skip < length { skip } else { length };
+            base += passed;
+            length -= passed;
+            skip -= passed;
+        }
         let left = wanted - copied;
         let n = bound(if length < left { length } else { left }, N as u64);
-        let at = bound(copied, N as u64);
+        let at = within(copied, N as u64); // at most `wanted`, or the loop had ended
         // SAFETY: `at` and `n` are at most N each, and the room is twice that.
         let error = unsafe {
             let to = (&raw mut (*record).payload).cast::<u8>().add(at as usize);

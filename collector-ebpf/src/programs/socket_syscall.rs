@@ -17,9 +17,7 @@ use spantap_ebpf_common::{
 };
 
 use crate::{
-    connection, counters,
-    emit::{self, Vector},
-    ignored,
+    connection, counters, emit, ignored,
     maps::SYSCALLS,
     programs::process,
     read::{self, Checked, Kernel, Typed},
@@ -29,15 +27,20 @@ use crate::{
 /// Hooks `include/trace/events/syscalls.h: sys_enter(struct pt_regs *regs, long id)`; checked on 6.18.
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
-    let id: u64 = ctx.arg(1);
-    let Some(operation) = SYSCALLS.get(id as u32) else { return 0 };
+    entering(ctx.arg(1));
+    0
+}
+
+/// The thread enters the system call with this number.
+#[inline(always)]
+pub(super) fn entering(id: u64) {
+    let Some(operation) = SYSCALLS.get(id as u32) else { return };
     if *operation & op::SENDS == 0 {
-        return 0;
+        return;
     }
     if let Some(slot) = thread::take(bpf_get_current_pid_tgid()) {
         slot.entered_ns = emit::now();
     }
-    0
 }
 
 /// Hooks `include/trace/events/syscalls.h: sys_exit(struct pt_regs *regs, long ret)`; checked on 6.18.
@@ -61,7 +64,7 @@ fn count(result: Result<(), Counter>) -> i32 {
 }
 
 #[inline(always)]
-fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Counter> {
+pub(super) fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Counter> {
     const EINPROGRESS: i64 = -115;
     if result < 0 && result != EINPROGRESS {
         return Ok(());
@@ -156,14 +159,12 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     }
     match shape {
         op::BUFFER => emit::buffer(&data, address),
-        op::IOVEC => {
-            emit::iovecs(&data, Vector::OfProcess(address), register::<K>(regs, registers::ARGUMENT_2)?)
-        }
+        op::IOVEC => emit::iovecs(&data, address, register::<K>(regs, registers::ARGUMENT_2)?),
         op::FILE => emit::uncopied(&data),
         op::MESSAGE => {
             // SAFETY: integers of the process.
             let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
-            emit::iovecs(&data, Vector::OfProcess(vector), count)
+            emit::iovecs(&data, vector, count)
         }
         _ => messages(&mut data, address, result),
     }

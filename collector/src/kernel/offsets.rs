@@ -1,6 +1,6 @@
 //! Where the running kernel keeps what the programs read: struct offsets from BTF, register offsets by architecture.
 
-use spantap_ebpf_common::offset::ABSENT;
+use spantap_ebpf_common::offset::{ABSENT, NO_ENUMERATOR};
 
 use super::{btf::Btf, error::KernelError};
 
@@ -12,33 +12,38 @@ macro_rules! list {
 }
 spantap_ebpf_common::for_each_offset!(list);
 
-macro_rules! enumerators {
-    ($($name:ident = $path:literal,)+) => {
-        /// Global of the object -> enumerator.
-        const ENUMERATORS: &[(&str, &str)] = &[$((stringify!($name), $path),)+];
-    };
-}
-spantap_ebpf_common::for_each_enumerator!(enumerators);
-
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
-/// Finds every offset and every enumerator of the lists.
+/// What the kernel's types say.
+pub(super) struct Types {
+    /// Global of the object -> its value.
+    pub(super) globals: Vec<(&'static str, u32)>,
+    /// Tracepoints are guarded by SRCU (7.0) and not by disabled preemption.
+    pub(super) tracepoints_may_be_preempted: bool,
+}
+
+/// Finds every offset of the list, and the values that tell iterators apart.
 ///
 /// # Errors
 /// [`KernelError::NoBtf`] without readable BTF, [`KernelError::Member`] if a member that is needed is not there.
-pub(super) fn resolve() -> Result<Vec<(&'static str, u32)>, KernelError> {
+pub(super) fn resolve() -> Result<Types, KernelError> {
     let bytes = std::fs::read(BTF_PATH).map_err(|error| KernelError::NoBtf { detail: error.to_string() })?;
     let btf = Btf::parse(bytes).map_err(|error| KernelError::NoBtf { detail: error.to_string() })?;
-    let enumerators =
-        ENUMERATORS.iter().map(|&(name, path)| Ok((name, btf.enumerator(path).unwrap_or(ABSENT))));
-    LIST.iter()
-        .map(|&(name, path)| match btf.offset(path) {
-            Some(offset) => Ok((name, offset)),
-            None if path.ends_with('?') => Ok((name, ABSENT)),
-            None => Err(KernelError::Member { path }),
-        })
-        .chain(enumerators)
-        .collect()
+    let mut globals = Vec::with_capacity(LIST.len() + 3);
+    for &(name, path) in LIST {
+        globals.push(match btf.offset(path) {
+            Some(offset) => (name, offset),
+            None if path.ends_with('?') => (name, ABSENT),
+            None => return Err(KernelError::Member { path }),
+        });
+    }
+    for name in ["ITER_UBUF", "ITER_IOVEC"] {
+        globals.push((name, btf.enumerator("iter_type", name).unwrap_or(NO_ENUMERATOR)));
+    }
+    // Before 5.14 the kind shares its field with the direction, which is the lowest bit.
+    let bits = if btf.offset("iov_iter.iter_type").is_some() { 0xff } else { 0xfe };
+    globals.push(("ITER_TYPE_BITS", bits));
+    Ok(Types { globals, tracepoints_may_be_preempted: btf.has_typedef("class_srcu_fast_notrace_t") })
 }
 
 /// The system calls of interest: number on this architecture -> operation.
