@@ -8,5 +8,5 @@ pub mod tls;
 pub mod tls_library;
 
 pub use services::Services;
-pub use tls::TlsWatcher;
+pub use tls::{TlsFinder, TlsProber};
 pub use tls_library::Placement;
