@@ -11,6 +11,10 @@ use spantap_ebpf_common::{Counter, limits};
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
+/// When the reader was last woken for something urgent: `CLOCK_BOOTTIME`.
+#[map]
+pub static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
+
 /// `struct sock *` -> what is known of its connection. Written by the socket programs, removed when the kernel
 /// destroys the socket; beyond its size the least recently used goes (and is met again as a new connection).
 #[map]

@@ -1,5 +1,5 @@
-"""Sends one large request over a socket that takes little at a time, so that SSL_write must be repeated: port, bytes.
-Prints how often it had to be."""
+"""Sends one large request over a socket that takes little at a time, so that SSL_write must be repeated, and a small one
+after it on the same connection: port, bytes. Prints both statuses, and how often it had to be."""
 
 import select
 import socket
@@ -14,7 +14,7 @@ plain = socket.create_connection(("127.0.0.1", port))
 plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 tls = context.wrap_socket(plain)
 tls.setblocking(False)
-head = f"POST /ok/large HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+head = f"POST /ok/large HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\n\r\n"
 left = head.encode() + b"x" * size
 repeated = 0
 while left:
@@ -22,11 +22,17 @@ while left:
         left = left[tls.send(left):]
     except ssl.SSLWantWriteError:
         repeated += 1
-        select.select([], [plain], [])
-    except ssl.SSLWantReadError:
-        select.select([plain], [], [])
+        select.select([], [tls], [])
 tls.setblocking(True)
-answer = b""
-while piece := tls.recv(65536):
-    answer += piece
-print(answer.split()[1].decode(), repeated)
+answers = tls.makefile("rb")
+
+first = answers.readline().split()[1].decode()
+length = 0
+while line := answers.readline().strip().lower():
+    if line.startswith(b"content-length:"):
+        length = int(line.split()[1])
+answers.read(length)
+tls.sendall(b"GET /ok/after HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+second = answers.readline().split()[1].decode()
+answers.read()
+print(first, second, repeated)

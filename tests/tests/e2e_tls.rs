@@ -194,7 +194,7 @@ fn tls_spans<'a>(finished: &'a Finished, service: &str, kind: Kind, port: u16) -
     spans
 }
 
-/// OpenSSL as asyncio uses it reads from memory and writes to it: the socket below cannot be known, the rest can.
+/// OpenSSL as asyncio uses it reads from memory and writes to it (which peer each session has: `e2e_tls_binding`).
 #[test]
 fn sessions_without_a_socket_are_seen() {
     let Some(_turn) = machine::ready(&["python3", "curl", "openssl"]) else { return };

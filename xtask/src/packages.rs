@@ -10,8 +10,21 @@ use crate::command::{command, output, run};
 use crate::step::Outcome;
 
 /// What the end-to-end tests run: programs that nobody here wrote, with what they need.
-pub(crate) const FOR_TESTS: &[&str] =
-    &["nginx-light", "wrk", "curl", "openssl", "python3", "python3-venv", "redis-server"];
+pub(crate) const FOR_TESTS: &[&str] = &[
+    "nginx-light",
+    "wrk",
+    "curl",
+    "openssl",
+    "python3",
+    "python3-venv",
+    "redis-server",
+    "wget",
+    "gnutls-bin",
+    "nodejs",
+    "gcc",
+    "libc6-dev",
+    "libssl-dev",
+];
 
 /// What makes the virtual machines: busybox and kmod for a guest's first steps, packers for kernels and modules. QEMU
 /// and the kernels themselves are unpacked into a cache, not installed.

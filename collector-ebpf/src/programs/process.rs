@@ -60,7 +60,7 @@ pub fn report(kind: u16) -> Result<(), Counter> {
     if (bpf_get_current_pid_tgid() >> 32) as u32 == settings::AGENT_TGID.load() {
         return Ok(());
     }
-    emit::fixed(record::Process {
+    emit::urgent(record::Process {
         header: emit::header(kind, 0, size_of::<record::Process>(), emit::now()),
         comm: emit::comm(),
     })

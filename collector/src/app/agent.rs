@@ -1,8 +1,7 @@
 //! The agent on a host: the kernel's events in, until told to stop.
 //!
-//! Three threads do all the work: this one reads the ring buffer and runs the pipeline, one probes libraries (slow: the
-//! kernel synchronises), and the runtime's one sends to backends. Standard output and each file have one more, which
-//! waits for its reader.
+//! Four threads do all the work: this one reads the ring buffer and runs the pipeline, two find and probe libraries, and
+//! the runtime's one sends to backends. Standard output and each file have one more, which waits for its reader.
 
 use std::{
     collections::HashSet,
@@ -29,7 +28,7 @@ use super::{
 };
 use crate::{
     connection::Table,
-    discovery::{Placement, Selection, Services, TlsWatcher, procfs, services, tls::TlsCounts},
+    discovery::{Placement, Selection, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts},
     export::Pressure,
     kernel::{Attacher, Ignored, Kernel, KernelError, Losses, Source},
     processors::Processors,
@@ -226,36 +225,52 @@ async fn stop_on_signal(stop: Arc<AtomicBool>) {
     }
 }
 
-/// Looks for TLS libraries, on a thread of its own. Holds all kernel programs: when it ends, nothing stays attached.
+/// Looks for TLS libraries, on two threads of its own: one opens what processes map, while they are there, and one looks
+/// into the files and probes them. The latter holds all kernel programs: when it ends, nothing stays attached.
 struct Scanner {
     requests: mpsc::Sender<Tgid>,
-    thread: thread::JoinHandle<TlsCounts>,
+    finder: thread::JoinHandle<u64>,
+    prober: thread::JoinHandle<TlsCounts>,
 }
+
+/// Files that are open at a time.
+const FILES_MAX: usize = 256;
 
 impl Scanner {
     fn start(attacher: Attacher, tls: &CaptureTls) -> Result<Self, std::io::Error> {
-        let enabled = tls.openssl;
+        let is_enabled = tls.openssl;
         let placement = match tls.placement {
             ProbePlacement::Cheapest => Placement::Cheapest,
             ProbePlacement::Symbol => Placement::Symbol,
         };
         let (requests, incoming) = mpsc::channel::<Tgid>();
-        let thread = thread::Builder::new().name("discovery".into()).spawn(move || {
-            let mut watcher = TlsWatcher::new(attacher, placement);
-            if enabled {
-                watcher.scan_host();
-                procfs::processes().for_each(|tgid| watcher.scan(tgid));
+        let (files, found) = mpsc::sync_channel(FILES_MAX);
+        let find = move || {
+            let mut finder = TlsFinder::default();
+            if is_enabled {
+                // Nobody receives any more only when all ends.
+                finder.host().for_each(|file| drop(files.send(file)));
+                for tgid in procfs::processes() {
+                    finder.scan(tgid).into_iter().for_each(|file| drop(files.send(file)));
+                }
             }
             while let Ok(first) = incoming.recv() {
                 // A process that starts maps many files in a row: one look is enough for all of them.
                 let waiting: HashSet<Tgid> = std::iter::once(first).chain(incoming.try_iter()).collect();
-                if enabled {
-                    waiting.into_iter().for_each(|tgid| watcher.scan(tgid));
+                for tgid in waiting.into_iter().filter(|_| is_enabled) {
+                    finder.scan(tgid).into_iter().for_each(|file| drop(files.send(file)));
                 }
             }
-            watcher.counts()
-        })?;
-        Ok(Self { requests, thread })
+            finder.gone()
+        };
+        let probe = move || {
+            let mut prober = TlsProber::new(attacher, placement);
+            found.into_iter().for_each(|file| prober.look_into(file));
+            prober.counts()
+        };
+        let finder = thread::Builder::new().name("discovery".into()).spawn(find)?;
+        let prober = thread::Builder::new().name("probes".into()).spawn(probe)?;
+        Ok(Self { requests, finder, prober })
     }
 
     fn scan(&self, tgid: Tgid) {
@@ -266,6 +281,7 @@ impl Scanner {
     /// Ends the thread, and with it every attachment.
     fn stop(self) -> TlsCounts {
         drop(self.requests);
-        self.thread.join().unwrap_or_default()
+        let gone = self.finder.join().unwrap_or_default();
+        TlsCounts { gone, ..self.prober.join().unwrap_or_default() }
     }
 }

@@ -10,5 +10,5 @@ pub mod tls_library;
 
 pub use selection::Selection;
 pub use services::Services;
-pub use tls::TlsWatcher;
+pub use tls::{TlsFinder, TlsProber};
 pub use tls_library::Placement;

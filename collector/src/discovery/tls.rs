@@ -22,8 +22,8 @@ use super::{
 };
 use crate::kernel::Attacher;
 
-/// Files remembered as of no interest; beyond it they are looked at anew.
-const OTHERS_MAX: usize = 65_536;
+/// Files remembered as found; beyond it they are looked at anew.
+const FOUND_MAX: usize = 65_536;
 
 /// Where distributions keep the libraries of the host.
 const LIBRARY_FOLDERS: &[&str] =
@@ -38,150 +38,146 @@ pub struct TlsCounts {
     pub probed: u64,
     /// Files with a TLS library that could not be probed at all (refused by the kernel, or without the symbols).
     pub refused: u64,
-    /// Files called like a TLS library that were gone before they could be read; the next process that maps them
+    /// Files called like a TLS library that were gone before they could be opened; the next process that maps them
     /// tries again.
     pub gone: u64,
 }
 
-/// Looks for TLS libraries and probes them.
-pub struct TlsWatcher {
+/// A file that somebody maps, open: it can be looked into and probed even if the process is gone.
+pub struct Found {
+    /// Who maps it: the same path in another mount namespace may be another file.
+    tgid: Tgid,
+    path: String,
+    file: File,
+}
+
+/// Finds the files that processes map executable, and opens each once. Does nothing slow: a process that asks for one
+/// thing is there for milliseconds.
+#[derive(Default)]
+pub struct TlsFinder {
+    /// Device and inode as maps name them, with a hash of the path: an inode may be given to another file.
+    found: HashMap<(String, u64), u64>,
+    hasher: RandomState,
+    gone: u64,
+}
+
+impl TlsFinder {
+    /// The TLS libraries of the host, whether anybody uses them or not.
+    pub fn host(&self) -> impl Iterator<Item = Found> {
+        // Where /lib is a link to /usr/lib the same files come twice, and the second time are known.
+        let entries =
+            LIBRARY_FOLDERS.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+        let tgid = Tgid(std::process::id());
+        entries.filter_map(move |entry| {
+            let name = entry.file_name();
+            let is_library = LIBRARY_NAMES.iter().any(|known| name.to_string_lossy().starts_with(known));
+            let is_file = is_library && fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file());
+            let file = is_file.then(|| File::open(entry.path()).ok()).flatten()?;
+            Some(Found { tgid, path: entry.path().to_string_lossy().into_owned(), file })
+        })
+    }
+
+    /// The files of a process that were not found before, what is called like a TLS library first.
+    pub fn scan(&mut self, tgid: Tgid) -> Vec<Found> {
+        let mut found = Vec::new();
+        for mapping in procfs::executable_mappings(tgid) {
+            let path_hash = self.hasher.hash_one(&mapping.path);
+            if self.found.get(&mapping.file) == Some(&path_hash) {
+                continue;
+            }
+            let is_called_tls = is_called_tls(&mapping.path);
+            let Some(file) = open(tgid, &mapping) else {
+                self.gone += u64::from(is_called_tls);
+                continue;
+            };
+            if self.found.len() >= FOUND_MAX {
+                self.found.clear();
+            }
+            self.found.insert(mapping.file, path_hash);
+            let at = if is_called_tls { 0 } else { found.len() };
+            found.insert(at, Found { tgid, path: mapping.path, file });
+        }
+        found
+    }
+
+    /// Files called like a TLS library that were gone too soon.
+    #[must_use]
+    pub fn gone(&self) -> u64 {
+        self.gone
+    }
+}
+
+/// Looks into files for TLS libraries, and probes those. Slow: there are large files, and the kernel synchronises.
+pub struct TlsProber {
     attacher: Attacher,
     placement: Placement,
-    /// Files that are probed, or cannot be, as maps name them. Their inodes are not given to others: a probe holds its
-    /// inode. In the overlays of several containers one file may have several names; then it is probed several times,
-    /// and the kernel side takes the repeated reports of a call for what they are.
-    probed: HashSet<(String, u64)>,
-    /// The same files as stat(2) names them, which on some file systems (btrfs) is by another device.
-    probed_stat: HashSet<(u64, u64)>,
-    /// Files without a TLS library, with a hash of their path: their inodes may be given to others.
-    others: HashMap<(String, u64), u64>,
-    hasher: RandomState,
+    /// Device and inode of files that are probed, or cannot be. Their inodes are not given to others: a probe holds its
+    /// inode. In the overlays of several containers one file may have several; then it is probed several times, and the
+    /// kernel side takes the repeated reports of a call for what they are.
+    known: HashSet<(u64, u64)>,
     counts: TlsCounts,
 }
 
-impl TlsWatcher {
+impl TlsProber {
     /// Probes by `attacher`, which stays attached as long as this lives.
     #[must_use]
     pub fn new(attacher: Attacher, placement: Placement) -> Self {
-        Self {
-            attacher,
-            placement,
-            probed: HashSet::new(),
-            probed_stat: HashSet::new(),
-            others: HashMap::new(),
-            hasher: RandomState::new(),
-            counts: TlsCounts::default(),
-        }
+        Self { attacher, placement, known: HashSet::new(), counts: TlsCounts::default() }
     }
 
-    /// Probes the TLS libraries of the host, whether anybody uses them or not.
-    pub fn scan_host(&mut self) {
-        let own = Tgid(std::process::id());
-        // Where /lib is a link to /usr/lib the same files come twice, and the second time are known.
-        for entry in LIBRARY_FOLDERS.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten()
-        {
-            let name = entry.file_name();
-            let is_library = LIBRARY_NAMES.iter().any(|known| name.to_string_lossy().starts_with(known));
-            if !is_library || !fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file()) {
-                continue;
-            }
-            if let Ok(file) = File::open(entry.path()) {
-                let path = entry.path().to_string_lossy().into_owned();
-                self.look_at(own, &Mapping { path, ..Mapping::default() }, file);
-            }
-        }
-    }
-
-    /// Probes the TLS libraries that a process maps and that are not probed yet.
-    pub fn scan(&mut self, tgid: Tgid) {
-        for mapping in procfs::executable_mappings(tgid) {
-            if self.probed.contains(&mapping.file)
-                || self.others.get(&mapping.file) == Some(&self.hasher.hash_one(&mapping.path))
-            {
-                continue;
-            }
-            match open(tgid, &mapping) {
-                Some(file) => self.look_at(tgid, &mapping, file),
-                None if is_called_tls(&mapping.path) => {
-                    self.counts.gone += 1;
-                    tracing::debug!(tgid = tgid.0, library = mapping.path, "a TLS library was gone too soon");
-                }
-                None => {}
-            }
-        }
-    }
-
-    /// What became of the libraries found so far.
+    /// What became of the libraries so far.
     #[must_use]
     pub fn counts(&self) -> TlsCounts {
         self.counts
     }
 
     /// Probes a file if it has a TLS library in it.
-    fn look_at(&mut self, tgid: Tgid, mapping: &Mapping, mut file: File) {
+    pub fn look_into(&mut self, Found { tgid, path, mut file }: Found) {
         let Ok(metadata) = file.metadata() else { return };
-        let stat = (metadata.dev(), metadata.ino());
-        if self.probed_stat.contains(&stat) {
-            self.probed.insert(mapping.file.clone());
+        let key = (metadata.dev(), metadata.ino());
+        if self.known.contains(&key) || !is_elf(&mut file) {
             return;
-        }
-        if !is_elf(&mut file) {
-            return self.pass_over(mapping);
         }
         // The kernel finds the file through our descriptor, even if the process is gone and the file deleted.
-        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let image = match Image::new(file) {
-            Ok(image) => image,
-            Err(error) => return self.pass_over_unless_tls(tgid, mapping, &error.to_string()),
+        let descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let image = Image::new(file);
+        let library = image.as_ref().map(|image| tls_library::identify(image, self.placement));
+        let library = match library {
+            Ok(Ok(Some(library))) => library,
+            Ok(Ok(None)) if is_called_tls(&path) => {
+                return self.refuse(key, tgid, &path, "it has not the symbols of one");
+            }
+            Ok(Err(error)) if is_called_tls(&path) => {
+                return self.refuse(key, tgid, &path, &error.to_string());
+            }
+            Err(error) if is_called_tls(&path) => return self.refuse(key, tgid, &path, &error.to_string()),
+            _ => return,
         };
-        let library = match tls_library::identify(&image, self.placement) {
-            Ok(Some(library)) => library,
-            Ok(None) => return self.pass_over_unless_tls(tgid, mapping, "it has not the symbols of one"),
-            Err(error) => return self.pass_over_unless_tls(tgid, mapping, &error.to_string()),
-        };
-        self.probed.insert(mapping.file.clone());
-        self.probed_stat.insert(stat);
         for place in &library.randoms {
             if !self.attacher.learn_random(*place) {
-                tracing::debug!(library = mapping.path, ?place, "too many places of randoms are known");
+                tracing::debug!(library = path, ?place, "too many places of randoms are known");
             }
         }
-        let (attached, refused) = self.attacher.attach_tls(&path, &library.probes);
+        let (attached, refused) = self.attacher.attach_tls(&descriptor, &library.probes);
         if attached == 0 {
-            self.refuse(tgid, &mapping.path, &refused.join("; "));
-            return;
+            return self.refuse(key, tgid, &path, &refused.join("; "));
         }
+        self.known.insert(key);
         self.counts.probed += 1;
-        // The same path in another mount namespace may be another file: the process tells which.
         tracing::info!(
-            library = mapping.path,
+            library = path,
             pid = tgid.0,
             family = library.family.name(),
             functions = attached,
             "watching TLS"
         );
         for reason in refused {
-            tracing::warn!(library = mapping.path, reason, "a TLS function cannot be watched");
+            tracing::warn!(library = path, reason, "a TLS function cannot be watched");
         }
     }
 
-    fn pass_over_unless_tls(&mut self, tgid: Tgid, mapping: &Mapping, reason: &str) {
-        if is_called_tls(&mapping.path) {
-            self.probed.insert(mapping.file.clone());
-            self.refuse(tgid, &mapping.path, reason);
-        } else {
-            self.pass_over(mapping);
-        }
-    }
-
-    fn pass_over(&mut self, mapping: &Mapping) {
-        if self.others.len() >= OTHERS_MAX {
-            self.others.clear();
-        }
-        self.others.insert(mapping.file.clone(), self.hasher.hash_one(&mapping.path));
-    }
-
-    fn refuse(&mut self, tgid: Tgid, library: &str, reason: &str) {
+    fn refuse(&mut self, key: (u64, u64), tgid: Tgid, library: &str, reason: &str) {
+        self.known.insert(key);
         self.counts.refused += 1;
         tracing::warn!(
             library,

@@ -24,23 +24,40 @@ pub(super) struct Accounts(BTreeMap<String, u64>);
 impl Agent {
     /// Starts `program` and returns when it watches.
     pub(super) fn start(program: &Path, cores: Cores, folder: &Path) -> Result<Self> {
+        Self::start_with(program, cores, folder, &[])
+    }
+
+    /// The same with more arguments.
+    pub(super) fn start_with(
+        program: &Path,
+        cores: Cores,
+        folder: &Path,
+        arguments: &[String],
+    ) -> Result<Self> {
         let errors = folder.join("agent.log");
         let file = File::create(&errors).with_context(|| format!("failed to write {}", errors.display()))?;
         let mut command = bound(program, cores);
-        command.args(["run", "--format", "none", "--accounts"]);
+        command.args(["run", "--format", "none", "--accounts"]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         let mut agent = Self { process: Running::start("the agent", &mut command)?, errors };
+        agent.wait_for(READY)?;
+        Ok(agent)
+    }
+
+    /// Waits until it has said this.
+    pub(super) fn wait_for(&mut self, text: &str) -> Result<()> {
         let until = Instant::now() + PATIENCE;
-        while !agent.said()?.contains(READY) {
-            if let Err(error) = agent.process.check() {
-                bail!("{error}\n{}", agent.said()?.trim());
+        while !self.said()?.contains(text) {
+            if let Err(error) = self.process.check() {
+                bail!("{error}\n{}", self.said()?.trim());
             }
             if Instant::now() > until {
-                bail!("the agent did not watch within {} s: {}", PATIENCE.as_secs(), agent.said()?.trim());
+                let (patience, said) = (PATIENCE.as_secs(), self.said()?);
+                bail!("the agent did not say {text:?} within {patience} s: {}", said.trim());
             }
             thread::sleep(Duration::from_millis(10));
         }
-        Ok(agent)
+        Ok(())
     }
 
     /// Its number.

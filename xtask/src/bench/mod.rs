@@ -14,6 +14,7 @@ mod nginx;
 mod procfs;
 mod report;
 mod stats;
+mod tls;
 mod web;
 
 use std::fs;
@@ -46,6 +47,12 @@ const BENCHES: &[Bench] = &[
         measures: "nanoseconds added to a system call, and per run of a kernel program",
         needs: &["setpriv", "taskset"],
         run: capture::run,
+    },
+    Bench {
+        name: "tls",
+        measures: "nanoseconds added to an SSL_write and an SSL_read",
+        needs: &["setpriv", "taskset", "python3", "openssl"],
+        run: tls::run,
     },
     Bench {
         name: "nginx",

@@ -1,0 +1,307 @@
+//! TLS libraries wherever they are: of another family, bundled, linked in, in another root, deleted, or there for
+//! milliseconds only.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use spantap_tests::{
+    agent::{Agent, Finished},
+    client::fetch,
+    config::ConfigFile,
+    machine,
+    nginx::{self, Nginx},
+    otlp::Kind,
+    program::{Program, folder, free_port, listens, wait_until},
+    python,
+};
+
+const LOCATIONS: &str = "client_max_body_size 100m;\nlocation /ok/ { return 200 'hello\\n'; }";
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asserts that a client's spans are the requests that nginx has logged, each with the right peer.
+fn assert_requests(finished: &Finished, client: &str, nginx: &Nginx, paths: &[&str]) {
+    let port = nginx.tls_port.to_string();
+    for (service, kind) in [(client, Kind::Client), ("nginx", Kind::Server)] {
+        let spans = finished.select(|span| span.is(service, kind) && paths.contains(&span.path()));
+        let mut seen: Vec<&str> = spans.iter().map(|span| span.path()).collect();
+        let mut expected = paths.to_vec();
+        seen.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(seen, expected, "{service}");
+        for span in spans {
+            assert_eq!(span.status(), 200, "{span}");
+            let peer = span.get("network.peer.port");
+            let logged = nginx
+                .log()
+                .iter()
+                .any(|line| line.uri == span.path() && line.client_port.to_string() == peer);
+            assert!(if kind == Kind::Client { peer == port } else { logged }, "{span}");
+            match kind {
+                Kind::Client => assert!(span.get("url.full").starts_with("https://"), "{span}"),
+                _ => assert_eq!(span.get("url.scheme"), "https", "{span}"),
+            }
+        }
+    }
+}
+
+/// An agent that watches the libraries of the host.
+fn agent() -> Agent {
+    let mut agent = Agent::start();
+    agent.wait_for_tls();
+    agent
+}
+
+fn wait_watched(agent: &Agent, what: &str) {
+    wait_until(&format!("{what} is watched"), PATIENCE, || {
+        agent.stderr().lines().any(|line| line.contains("watching TLS") && line.contains(what))
+    });
+}
+
+/// wget reads and writes by GnuTLS, and each is a new process.
+#[test]
+fn clients_on_gnutls_are_seen() {
+    let Some(_turn) = machine::ready(&["nginx", "wget", "openssl"]) else { return };
+    let nginx = Nginx::start(LOCATIONS);
+    let agent = agent();
+    let paths = ["/ok/w1", "/ok/w2", "/ok/w3"];
+    for path in paths {
+        let mut wget = Command::new("wget");
+        wget.args(["--quiet", "--no-check-certificate", "--output-document", "/dev/null", "--no-hsts"]);
+        let _ = Program::run("wget", wget.arg(nginx.tls_url(path))).success("wget");
+    }
+    agent.wait_for(3, |span| span.is("wget", Kind::Client));
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    assert_requests(&finished, "wget", &nginx, &paths);
+}
+
+/// gnutls-serv answers every request with a page about the session.
+#[test]
+fn servers_on_gnutls_are_seen() {
+    let Some(_turn) = machine::ready(&["gnutls-serv", "curl", "openssl"]) else { return };
+    let files = folder();
+    nginx::certificate(files.path());
+    let agent = agent();
+    let port = free_port();
+    let mut command = Command::new("gnutls-serv");
+    command.args(["--http", "--disable-client-cert", "--quiet", "--port", &port.to_string()]);
+    command.args(["--x509keyfile", "key.pem", "--x509certfile", "cert.pem"]).current_dir(files.path());
+    let mut server = Program::start("gnutls-serv", &mut command);
+    server.wait_ready("listened", |_| listens(port));
+    for n in 0..3 {
+        assert_eq!(fetch(&[&format!("https://127.0.0.1:{port}/g{n}")]).0, 200);
+    }
+    agent.wait_for(3, |span| span.is("gnutls-serv", Kind::Server));
+    let finished = agent.finish();
+    let spans = finished.select(|span| span.is("gnutls-serv", Kind::Server));
+    let mut paths: Vec<&str> = spans.iter().map(|span| span.path()).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["/g0", "/g1", "/g2"]);
+    for span in spans {
+        assert_eq!((span.status(), span.get("network.peer.address")), (200, "127.0.0.1"), "{span}");
+        assert!(span.is_at(port), "{span}");
+    }
+}
+
+/// A wheel that brings an OpenSSL of its own, under another name, newer than the host's.
+#[test]
+fn the_library_of_a_wheel_is_found() {
+    let Some(_turn) = machine::ready(&["nginx", "python3", "openssl"]) else { return };
+    let target = machine::agent_binary().and_then(|binary| Some(binary.parent()?.parent()?.to_owned()));
+    let venv = match python::install(&target.expect("a target folder"), "pycurl==7.49.0") {
+        Ok(venv) => venv,
+        Err(skip) => return machine::skipped(&skip),
+    };
+    let nginx = Nginx::start(LOCATIONS);
+    let agent = agent();
+    let run = |paths: &[&str]| {
+        let mut command = Command::new(venv.join("bin/python"));
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/pycurl_client.py"));
+        command.args(paths.iter().map(|path| nginx.tls_url(path))).env("OTEL_SERVICE_NAME", "pycurl");
+        let ended = Program::run("pycurl", &mut command).success("pycurl");
+        assert_eq!(ended.stdout.lines().filter(|line| *line == "200").count(), paths.len());
+    };
+    // The first process shows the library, and may be gone before it is watched.
+    run(&["/ok/first"]);
+    wait_watched(&agent, "/libssl-");
+    run(&["/ok/p1", "/ok/p2", "/ok/p3"]);
+    agent.wait_for(3, |span| span.is("pycurl", Kind::Client) && span.path() != "/ok/first");
+    let finished = agent.finish();
+    assert_requests(&finished, "pycurl", &nginx, &["/ok/p1", "/ok/p2", "/ok/p3"]);
+}
+
+/// OpenSSL linked into a program; its one session is used for connection after connection.
+#[test]
+fn a_library_that_is_linked_in_is_found() {
+    let Some(_turn) = machine::ready(&["nginx", "cc", "openssl"]) else { return };
+    if !["x86_64", "aarch64"]
+        .iter()
+        .any(|arch| Path::new(&format!("/usr/lib/{arch}-linux-gnu/libssl.a")).exists())
+    {
+        return machine::skipped(&machine::Skip::NoProgram("libssl.a (libssl-dev)".to_owned()));
+    }
+    let files = folder();
+    let program = files.path().join("static-client");
+    let mut compile = Command::new("cc");
+    compile
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/static_client.c"))
+        .arg("-o")
+        .arg(&program);
+    compile.args(["-Wl,-Bstatic", "-lssl", "-lcrypto", "-Wl,-Bdynamic", "-ldl", "-lpthread"]);
+    let _ = Program::run("cc", &mut compile).success("cc");
+    let nginx = Nginx::start(LOCATIONS);
+    let agent = agent();
+    let port = nginx.tls_port.to_string();
+    let run = |paths: &[&str]| {
+        let ended = Program::run("static-client", Command::new(&program).arg(&port).args(paths));
+        let ended = ended.success("static-client");
+        assert_eq!(ended.stdout.lines().count(), paths.len(), "{}", ended.stdout);
+    };
+    run(&["/ok/first"]);
+    wait_watched(&agent, "static-client");
+    let paths = ["/ok/s1", "/ok/s2", "/ok/s3"];
+    run(&paths);
+    agent.wait_for(3, |span| span.is("static-client", Kind::Client) && span.path() != "/ok/first");
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    assert_requests(&finished, "static-client", &nginx, &paths);
+}
+
+/// A container's view, by hand: another root with copies of a program and its libraries.
+#[test]
+fn libraries_below_another_root_are_found() {
+    let Some(_turn) = machine::ready(&["nginx", "curl", "chroot", "ldd", "unshare", "openssl"]) else {
+        return;
+    };
+    let files = folder();
+    let root = files.path();
+    let curl = machine::find_program("curl").expect("machine::ready has found it");
+    let copy = |file: &Path| {
+        let to = root.join(file.strip_prefix("/").expect("an absolute path"));
+        fs::create_dir_all(to.parent().expect("it has a folder")).expect("a fresh folder");
+        fs::copy(file, to).expect("it can be copied");
+    };
+    copy(&curl);
+    let listed = Program::run("ldd", Command::new("ldd").arg(&curl)).success("ldd");
+    listed
+        .stdout
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .for_each(|file| copy(Path::new(file)));
+    fs::create_dir(root.join("dev")).expect("a fresh folder");
+    let nginx = Nginx::start(LOCATIONS);
+    let agent = agent();
+    let run = |paths: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "chroot"]).arg(root).arg(&curl).args([
+            "--disable",
+            "--silent",
+            "--insecure",
+        ]);
+        command.args(paths.iter().map(|path| nginx.tls_url(path))).env("OTEL_SERVICE_NAME", "curl-inside");
+        let _ = Program::run("curl", &mut command).success("curl below another root");
+    };
+    run(&["/ok/first"]);
+    wait_watched(&agent, "libssl");
+    wait_until("both are watched", PATIENCE, || {
+        agent
+            .stderr()
+            .lines()
+            .filter(|line| line.contains("watching TLS") && line.contains("libssl.so.3"))
+            .count()
+            >= 1
+            && agent.stderr().matches("family=\"OpenSSL\"").count() >= 2
+    });
+    let paths = ["/ok/r1", "/ok/r2", "/ok/r3"];
+    run(&paths);
+    agent.wait_for(3, |span| span.is("curl-inside", Kind::Client) && span.path() != "/ok/first");
+    let finished = agent.finish();
+    assert_requests(&finished, "curl-inside", &nginx, &paths);
+}
+
+/// A server whose library was deleted since it started, as an upgrade does it.
+#[test]
+fn a_library_that_is_deleted_is_found() {
+    let Some(_turn) = machine::ready(&["python3", "curl", "openssl"]) else { return };
+    let files = folder();
+    nginx::certificate(files.path());
+    let mut listed = Command::new("python3");
+    listed.args([
+        "-c",
+        "import _ssl; print(next(l.split()[-1] for l in open('/proc/self/maps') if 'libssl' in l))",
+    ]);
+    let library = PathBuf::from(Program::run("python3", &mut listed).success("python3").stdout.trim());
+    let copy = files.path().join(library.file_name().expect("a file"));
+    fs::copy(&library, &copy).expect("it can be copied");
+    let server = python::serve("asyncio_server.py", &["cert.pem", "key.pem"], |command| {
+        command.current_dir(files.path()).env("OTEL_SERVICE_NAME", "outlived");
+        command.env("LD_LIBRARY_PATH", files.path());
+    });
+    fs::remove_file(&copy).expect("it is there");
+    let maps = fs::read_to_string(format!("/proc/{}/maps", server.program.tgid())).expect("it runs");
+    assert!(maps.lines().any(|line| line.contains("libssl") && line.ends_with("(deleted)")), "{maps}");
+    let agent = agent();
+    wait_watched(&agent, copy.to_str().expect("our own names are UTF-8"));
+    for n in 0..3 {
+        assert_eq!(fetch(&[&format!("https://127.0.0.1:{}/d{n}", server.port)]).0, 202);
+    }
+    agent.wait_for(3, |span| span.is("outlived", Kind::Server));
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    let spans = finished.select(|span| span.is("outlived", Kind::Server));
+    assert_eq!(spans.len(), 3);
+    assert!(spans.iter().all(|span| span.is_at(server.port) && !span.get("network.peer.port").is_empty()));
+}
+
+/// An SSL_write that could not write all is repeated with the same bytes: they are reported once. Both placements of
+/// probes see the same.
+#[test]
+fn repeated_writes_count_once_wherever_the_probes_are() {
+    let Some(_turn) = machine::ready(&["nginx", "python3", "openssl"]) else { return };
+    for placement in ["cheapest", "symbol"] {
+        let nginx = Nginx::start(LOCATIONS);
+        let config = ConfigFile::new(&format!(
+            "file_format: \"1.1\"\ndistribution:\n  spantap:\n    capture:\n      tls:\n        placement: {placement}\n"
+        ));
+        let mut agent = Agent::start_with(|command| {
+            command.args(["--config", config.name()]);
+        });
+        agent.wait_for_tls();
+        let size = 20_000_000;
+        let arguments = [nginx.tls_port.to_string(), size.to_string()];
+        let mut script = python::script("partial_writes.py", &arguments.each_ref().map(String::as_str));
+        let ended = Program::run("writer", script.env("OTEL_SERVICE_NAME", "writer")).success("writer");
+        let repeated = ended.stdout.trim().strip_prefix("200 200 ").expect("the script says so");
+        assert_ne!(repeated, "0", "the writes must be partial for this to say anything");
+        agent.wait_for(2, |span| span.is("writer", Kind::Client));
+        let finished = agent.finish();
+        // With a byte too many or too few the second request would not be found where the first one's body ends.
+        let spans = finished.select(|span| span.is("writer", Kind::Client));
+        let mut seen: Vec<(&str, u16)> = spans.iter().map(|span| (span.path(), span.status())).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [("/ok/after", 200), ("/ok/large", 200)], "{placement}");
+        assert!(spans.iter().all(|span| span.is_at(nginx.tls_port)), "{placement}");
+    }
+}
+
+/// Processes that ask for one thing and are gone, from the very first one on: the host's libraries are watched before
+/// anybody maps them.
+#[test]
+fn each_of_many_short_lived_processes_is_seen() {
+    let Some(_turn) = machine::ready(&["nginx", "curl", "openssl"]) else { return };
+    let agent = agent();
+    let nginx = Nginx::start(LOCATIONS);
+    let paths: Vec<String> = (0..40).map(|n| format!("/ok/s{n:02}")).collect();
+    for path in &paths {
+        assert_eq!(fetch(&[&nginx.tls_url(path)]), (200, 6));
+    }
+    agent.wait_for(40, |span| span.is("curl", Kind::Client));
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    assert_requests(&finished, "curl", &nginx, &paths.iter().map(String::as_str).collect::<Vec<_>>());
+}
