@@ -13,9 +13,6 @@ use crate::{
     program::{Ended, Program, wait_until},
 };
 
-/// How long spans may take to come. Issue 2 asks for less than a second; a machine may be busy with other things.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// A command that runs the agent, without what this test's own environment says about exporters.
 #[must_use]
 pub fn command(arguments: &[&str]) -> Command {
@@ -90,7 +87,7 @@ impl Agent {
 
     /// Waits until at least `count` spans that `select` takes have been printed.
     pub fn wait_for(&self, count: usize, select: impl Fn(&Span) -> bool) {
-        wait_until(&format!("{count} spans"), PATIENCE, || {
+        wait_until(&format!("{count} spans"), machine::patience(), || {
             self.spans().iter().filter(|span| select(span)).count() >= count
         });
     }
@@ -99,7 +96,7 @@ impl Agent {
     #[must_use]
     pub fn finish(mut self) -> Finished {
         self.program.signal(libc::SIGINT);
-        let status = self.program.wait(PATIENCE);
+        let status = self.program.wait(machine::patience());
         let stderr = self.program.stderr();
         assert!(status.success(), "spantap ended with {status}:\n{stderr}");
         assert!(!stderr.contains("panicked"), "spantap panicked:\n{stderr}");

@@ -5,6 +5,7 @@ use std::{
     fs::{File, OpenOptions},
     os::fd::AsRawFd,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Why a test does not run here.
@@ -47,6 +48,32 @@ pub fn ready(programs: &[&str]) -> Option<Turn> {
             None
         }
     }
+}
+
+/// The socket backends that must work on this kernel: what `SPANTAP_BACKENDS` lists, as for a guest whose kernel is
+/// known; else the two that the kernel of the machine at hand may have, as far as it has their tracepoints.
+#[must_use]
+pub fn backends() -> Vec<String> {
+    if let Ok(list) = env::var("SPANTAP_BACKENDS") {
+        return list.split_whitespace().map(str::to_owned).collect();
+    }
+    let traced = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+        .iter()
+        .any(|folder| Path::new(folder).join("events/tcp/tcp_sendmsg_locked").exists());
+    let mut backends = vec!["syscalls".to_owned()];
+    match traced {
+        true => backends.insert(0, "sockets".to_owned()),
+        false => {
+            println!("not tested here: sockets, since this kernel shows no tracepoint tcp_sendmsg_locked")
+        }
+    }
+    backends
+}
+
+/// How long something may take that should take a moment: a machine may be busy, and a guest is emulated.
+#[must_use]
+pub fn patience() -> Duration {
+    Duration::from_secs(if env::var_os("SPANTAP_BACKENDS").is_some() { 40 } else { 20 })
 }
 
 /// Says that the test does not run, and why.

@@ -11,6 +11,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::machine;
+
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -99,7 +101,7 @@ impl Program {
 
     /// Waits until `ready` holds. Fails if the program ends before that.
     pub fn wait_ready(&mut self, what: &str, mut ready: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + machine::patience();
         while !ready(self) {
             let running = self.is_running();
             assert!(

@@ -7,6 +7,7 @@ mod packages;
 mod step;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Task {
     Test(test::Options),
     /// Build the eBPF object anew, or check that the prebuilt one is what the sources make.
     Ebpf(ebpf::Options),
+    /// Run a command on another kernel, in a virtual machine.
+    Vm(vm::Options),
     /// Run a benchmark.
     Bench(bench::Options),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
+        Task::Vm(options) => vm::run(&options),
         Task::Bench(options) => bench::run(&options),
     };
     match result {

@@ -13,6 +13,10 @@ use crate::step::Outcome;
 pub(crate) const FOR_TESTS: &[&str] =
     &["nginx-light", "wrk", "curl", "openssl", "python3", "python3-venv", "redis-server"];
 
+/// What makes the virtual machines: busybox and kmod for a guest's first steps, packers for kernels and modules. QEMU
+/// and the kernels themselves are unpacked into a cache, not installed.
+pub(crate) const FOR_GUESTS: &[&str] = &["busybox-static", "kmod", "xz-utils", "zstd", "lz4"];
+
 /// Installs what is missing of `packages`, or says why not.
 pub(crate) fn install(packages: &[&str]) -> Result<Outcome> {
     println!("the tests use these Debian packages: {}", packages.join(" "));

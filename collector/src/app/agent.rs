@@ -76,6 +76,7 @@ impl Agent {
     /// See [`AppError`].
     pub fn start(config: &Config) -> Result<Self, AppError> {
         let kernel = Kernel::start(&wiring::kernel_settings(&config.spantap.capture))?;
+        tracing::debug!(backend = kernel.backend.name(), "kernel programs attached");
         for (program, reason) in &kernel.degraded {
             tracing::warn!(
                 program,

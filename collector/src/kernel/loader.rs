@@ -32,6 +32,18 @@ pub enum Backend {
     Syscalls,
 }
 
+impl Backend {
+    /// As in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Sockets => "sockets",
+            Self::Syscalls => "syscalls",
+        }
+    }
+}
+
 /// What the kernel side is told at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {

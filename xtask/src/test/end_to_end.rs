@@ -26,16 +26,7 @@ pub(super) fn run() -> Result<Outcome> {
     if !Path::new(BTF).exists() {
         return Ok(Outcome::Skipped(format!("this kernel has no {BTF}")));
     }
-    let root = workspace::root();
-    let checkout = match rebuilt_object(&root)? {
-        Some(object) => copy_with(&root, &object)?,
-        None => root,
-    };
-    // Built once, in release: numbers and times are those of the agent that users run.
-    let mut build = cargo();
-    build.current_dir(&checkout).args(["build", "--release", "--locked", "--package", "spantap"]);
-    run_command(build.env("CARGO_TARGET_DIR", workspace::target()))?;
-    let agent = workspace::target().join("release/spantap");
+    let agent = agent()?;
     let mut test = cargo();
     test.args(["test", "--package", "spantap-tests", "--locked"]).env("SPANTAP_BIN", agent);
     for name in tests {
@@ -44,6 +35,19 @@ pub(super) fn run() -> Result<Outcome> {
     // One after the other: each watches the whole machine, and measures.
     run_command(test.args(["--", "--test-threads=1", "--nocapture"]))?;
     Ok(Outcome::Passed)
+}
+
+/// Builds the agent that is tested, in release: numbers and times are those of the agent that users run.
+pub(super) fn agent() -> Result<PathBuf> {
+    let root = workspace::root();
+    let checkout = match rebuilt_object(&root)? {
+        Some(object) => copy_with(&root, &object)?,
+        None => root,
+    };
+    let mut build = cargo();
+    build.current_dir(&checkout).args(["build", "--release", "--locked", "--package", "spantap"]);
+    run_command(build.env("CARGO_TARGET_DIR", workspace::target()))?;
+    Ok(workspace::target().join("release/spantap"))
 }
 
 /// Checks the prebuilt object; `Some` if another one must be tested in its place.

@@ -4,6 +4,7 @@
 
 mod checks;
 mod end_to_end;
+mod kernels;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -27,7 +28,9 @@ type Step = (&'static str, &'static str, fn() -> Result<Outcome>);
 
 /// Every step, in the order of running: what is quick to fail comes first.
 const STEPS: &[Step] = &[
-    ("packages", "Debian packages that the end-to-end tests use", || packages::install(packages::FOR_TESTS)),
+    ("packages", "Debian packages that the end-to-end tests use", || {
+        packages::install(&[packages::FOR_TESTS, packages::FOR_GUESTS].concat())
+    }),
     ("fmt", "formatting", checks::fmt),
     ("clippy", "lints, warnings are errors", checks::clippy),
     ("unit", "unit tests of the workspace", checks::unit),
@@ -36,6 +39,7 @@ const STEPS: &[Step] = &[
     ("deny", "licences, sources and bans of dependencies", checks::deny),
     ("advisories", "known faults of dependencies", checks::advisories),
     ("e2e", "the release agent on this kernel, with real programs", end_to_end::run),
+    ("kernels", "the same on other kernels, in virtual machines", kernels::run),
 ];
 
 /// The steps of `--fast`.

@@ -1,0 +1,93 @@
+//! The end-to-end tests that every kernel must pass, in a virtual machine for each kernel.
+//!
+//! A guest shows this machine's files: the test and the agent that were built here run there as they are.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::end_to_end;
+use crate::command::{cargo, output};
+use crate::packages::is_root;
+use crate::step::Outcome;
+use crate::{vm, workspace};
+
+/// The test that runs in the guests.
+const TEST: &str = "e2e_backends";
+
+/// The socket backends that must work on each kernel. What a kernel lacks is known, so that a program which is refused
+/// for another reason is a failure.
+const BACKENDS: &[(&str, &str)] =
+    &[("5.10", "syscalls"), ("6.1", "syscalls"), ("6.12", "syscalls"), ("newest", "syscalls")];
+
+/// How long one kernel may take; a minute is usual.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub(super) fn run() -> Result<Outcome> {
+    if !is_root() {
+        return Ok(Outcome::Skipped("not root: guests show all of this machine's files".to_owned()));
+    }
+    // What cannot be had here (a network, a Debian) says nothing about us.
+    let images = match vm::prepare() {
+        Ok(images) => images,
+        Err(why) => return Ok(Outcome::Skipped(format!("no virtual machines here: {why:#}"))),
+    };
+    let agent = end_to_end::agent()?;
+    let test = build_test()?;
+    let logs = workspace::target().join("kernels");
+    fs::create_dir_all(&logs).with_context(|| format!("failed to make {}", logs.display()))?;
+    let mut failed = Vec::new();
+    for image in &images {
+        let (_, backends) = BACKENDS
+            .iter()
+            .find(|(series, _)| *series == image.series)
+            .context("a kernel without backends")?;
+        let log = logs.join(format!("{}.log", image.series));
+        let began = Instant::now();
+        let ended = vm::boot(&vm::Boot {
+            image,
+            memory_mib: 2048,
+            cpus: 2,
+            timeout: PATIENCE,
+            modules: &[],
+            command: &command(&agent, &test, backends),
+            output: Some(&log),
+        })?;
+        let took = began.elapsed().as_secs_f64();
+        let what = format!("Linux {} ({backends})", image.release);
+        if ended == vm::Ended::Status(0) && passed(&log)? {
+            println!("passed  {what} in {took:.1}s");
+        } else {
+            println!("FAILED  {what} after {took:.1}s: {ended}; it said:\n{}", fs::read_to_string(&log)?);
+            failed.push(image.release.clone());
+        }
+    }
+    if failed.is_empty() { Ok(Outcome::Passed) } else { bail!("on Linux {}", failed.join(", ")) }
+}
+
+fn command(agent: &Path, test: &Path, backends: &str) -> Vec<OsString> {
+    let mut bin = OsString::from("SPANTAP_BIN=");
+    bin.push(agent);
+    let backends = format!("SPANTAP_BACKENDS={backends}");
+    let mut command = vec!["env".into(), bin, backends.into(), test.into()];
+    command.extend(["--test-threads=1", "--nocapture"].map(OsString::from));
+    command
+}
+
+/// True if the test has run: one that was skipped ends well, too.
+fn passed(log: &Path) -> Result<bool> {
+    let said = fs::read_to_string(log)?;
+    Ok(said.contains("test result: ok.") && !said.lines().any(|line| line.starts_with("skipped: ")))
+}
+
+/// Builds the test, and returns its binary.
+fn build_test() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["test", "--package", "spantap-tests", "--locked", "--no-run", "--message-format=json"]);
+    let messages = output(build.args(["--test", TEST]))?;
+    let path = messages.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next());
+    path.last().map(PathBuf::from).context("cargo has named no binary of the test")
+}
