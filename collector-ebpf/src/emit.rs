@@ -15,7 +15,7 @@ use spantap_ebpf_common::{
 use crate::{
     counters,
     maps::EVENTS,
-    read::{self, bound},
+    read::{self, bound, within},
     settings,
 };
 
@@ -117,13 +117,19 @@ impl Vector {
 /// A data record whose payload is gathered from a vector of buffers.
 #[inline(always)]
 pub fn iovecs(data: &record::Data, vector: Vector, count: u64) -> Result<(), Counter> {
+    iovecs_from(data, vector, count, 0)
+}
+
+/// The same without the first `skip` bytes of the buffers.
+#[inline(always)]
+pub fn iovecs_from(data: &record::Data, vector: Vector, count: u64, skip: u64) -> Result<(), Counter> {
     let wanted = limit(data.size);
     match wanted {
-        0..=256 => from_iovecs::<256, 512>(data, vector, count, wanted),
-        257..=1024 => from_iovecs::<1024, 2048>(data, vector, count, wanted),
-        1025..=2048 => from_iovecs::<2048, 4096>(data, vector, count, wanted),
-        2049..=4096 => from_iovecs::<4096, 8192>(data, vector, count, wanted),
-        _ => from_iovecs::<16384, 32768>(data, vector, count, wanted),
+        0..=256 => from_iovecs::<256, 512>(data, vector, count, skip, wanted),
+        257..=1024 => from_iovecs::<1024, 2048>(data, vector, count, skip, wanted),
+        1025..=2048 => from_iovecs::<2048, 4096>(data, vector, count, skip, wanted),
+        2049..=4096 => from_iovecs::<4096, 8192>(data, vector, count, skip, wanted),
+        _ => from_iovecs::<16384, 32768>(data, vector, count, skip, wanted),
     }
 }
 
@@ -159,6 +165,7 @@ fn from_iovecs<const N: usize, const ROOM: usize>(
     data: &record::Data,
     vector: Vector,
     count: u64,
+    mut skip: u64,
     wanted: u64,
 ) -> Result<(), Counter> {
     let Some(mut entry) = EVENTS.reserve::<WithPayload<ROOM>>(0) else { return Err(full(data)) };
@@ -169,13 +176,17 @@ fn from_iovecs<const N: usize, const ROOM: usize>(
         if i >= count || copied >= wanted {
             break;
         }
-        let Ok([base, length]) = vector.buffer(i) else {
+        let Ok([mut base, mut length]) = vector.buffer(i) else {
             fault = true;
             break;
         };
+        let passed = if skip < length { skip } else { length };
+        base += passed;
+        length -= passed;
+        skip -= passed;
         let left = wanted - copied;
         let n = bound(if length < left { length } else { left }, N as u64);
-        let at = bound(copied, N as u64);
+        let at = within(copied, N as u64); // below `wanted`, or the loop had ended
         // SAFETY: `at` and `n` are at most N each, and the room is twice that.
         let error = unsafe {
             let to = (&raw mut (*record).payload).cast::<u8>().add(at as usize);

@@ -26,6 +26,11 @@ pub static THREADS: Array<Thread> = Array::with_max_entries(limits::THREAD_SLOTS
 #[map]
 pub static IGNORED: Array<u64> = Array::with_max_entries(limits::IGNORED_SLOTS, 0);
 
+/// Low bits of the tid -> the call on a socket that the thread is inside. Used by the backends that hook kernel
+/// functions; the agent gives it one slot under the others.
+#[map]
+pub static CALLS: Array<Call> = Array::with_max_entries(limits::THREAD_SLOTS, 0);
+
 /// System-call number -> `spantap_ebpf_common::syscall::op`. Written by the agent before attaching.
 #[map]
 pub static SYSCALLS: Array<u32> = Array::with_max_entries(limits::SYSCALLS, 0);
@@ -131,6 +136,39 @@ impl Buffers {
 /// The value of [`Thread::ssl`] of a thread that has spoken for a session without a socket: what it sends and receives
 /// may tell.
 pub const WATCHED: u64 = 1;
+
+/// A call on a socket in progress, and where in the process's memory its bytes lie: noted at the entry, since the
+/// iterator moves on with the bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// Whose slot it is; 0 while it is written.
+    pub pid_tgid: u64,
+    /// When it was entered: `CLOCK_BOOTTIME`.
+    pub entered_ns: u64,
+    /// `struct sock *`.
+    pub sk: u64,
+    /// The buffer, or the kernel's copy of the vector of buffers.
+    pub address: u64,
+    /// Bytes at its beginning that have moved already.
+    pub skip: u64,
+    /// Bytes that are to move in all.
+    pub size: u64,
+    /// Buffers of the vector.
+    pub segments: u32,
+    /// Of [`place`].
+    pub place: u32,
+}
+
+/// Values of [`Call::place`].
+pub mod place {
+    /// In no memory of the process, or nowhere.
+    pub const NOWHERE: u32 = 0;
+    /// In one buffer.
+    pub const BUFFER: u32 = 1;
+    /// In a vector of buffers.
+    pub const VECTOR: u32 = 2;
+}
 
 /// A TLS call in progress.
 #[repr(C)]

@@ -107,3 +107,15 @@ pub fn bound(value: u64, cap: u64) -> u64 {
     }
     bounded
 }
+
+/// `value` if it is below `size`, a power of two. Like [`bound`], but an `and` gives the verifier bounds also on paths
+/// that cannot be, which older kernels (before 6.8) follow with bounds that contradict one another.
+#[inline(always)]
+pub fn within(value: u64, size: u64) -> u64 {
+    let mut within = value;
+    // SAFETY: a register instruction without memory access.
+    unsafe {
+        core::arch::asm!("{value} &= {mask}", value = inout(reg) within, mask = in(reg) size - 1);
+    }
+    within
+}

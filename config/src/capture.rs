@@ -26,6 +26,10 @@ pub enum Backend {
     Auto,
     /// The tracepoints of the socket layer: Linux 6.17 and later.
     Sockets,
+    /// Trampolines at functions of the socket layer: where the kernel has them and does not preempt itself.
+    Fentry,
+    /// Kprobes at the same functions.
+    Kprobes,
     /// The tracepoints of system calls: everywhere.
     Syscalls,
 }
@@ -69,6 +73,8 @@ impl Capture {
             field.choice(&[
                 ("auto", Backend::Auto),
                 ("sockets", Backend::Sockets),
+                ("fentry", Backend::Fentry),
+                ("kprobes", Backend::Kprobes),
                 ("syscalls", Backend::Syscalls),
             ])
         });

@@ -61,7 +61,7 @@ spantap.yaml:6:25: tracer_provider.processors[0].batch.max_queue_size: the numbe
 spantap.yaml:9:13: tracer_provider.processors[0].batch.exporter.otlp_grpc.endpont: unknown key
   hint: did you mean `endpoint`?
 spantap.yaml:10:3: tracer_provider.sampler: is not supported by spantap yet
-spantap.yaml:15:16: distribution.spantap.capture.backend: expected auto, sockets or syscalls, found the text `syscall`
+spantap.yaml:15:16: distribution.spantap.capture.backend: expected auto, sockets, fentry, kprobes or syscalls, found the text `syscall`
   hint: did you mean `syscalls`?
 spantap.yaml:16:23: distribution.spantap.capture.bytes_per_call: expected a size in bytes, found the text `64KB`
   hint: did you mean `64KiB`?

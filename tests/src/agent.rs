@@ -176,6 +176,7 @@ const LOSSES: &[&str] = &[
     "kernel: kernel read failed",
     "kernel: connection table full",
     "kernel: position conflict",
+    "kernel: missed runs",
     "undecodable records",
     "TLS libraries that cannot be watched",
 ];

@@ -70,6 +70,12 @@ pub fn backends() -> Vec<String> {
     backends
 }
 
+/// The backend that the agent must take by itself: what `SPANTAP_BACKEND_AUTO` names, else the first of [`backends`].
+#[must_use]
+pub fn best_backend() -> String {
+    env::var("SPANTAP_BACKEND_AUTO").unwrap_or_else(|_| backends().remove(0))
+}
+
 /// How long something may take that should take a moment: a machine may be busy, and a guest is emulated.
 #[must_use]
 pub fn patience() -> Duration {

@@ -67,6 +67,18 @@ fn every_backend_sees_every_request() {
     }
 }
 
+#[test]
+fn auto_takes_the_best_backend() {
+    let Some(_turn) = machine::ready(&[]) else { return };
+    let agent = Agent::start_with(|command| {
+        command.env("RUST_LOG", "info,spantap::app::agent=debug");
+    });
+    let stderr = agent.stderr();
+    drop(agent);
+    let expected = machine::best_backend();
+    assert!(stderr.contains(&format!("backend=\"{expected}\"")), "not {expected}: {stderr}");
+}
+
 /// The workload under one backend: plain and TLS, small and large, HTTP/1.1 kept and HTTP/1.0 closed, bodies that come
 /// from a file and bodies that go up.
 fn watch(backend: &str, nginx: &Nginx, python: &Server) -> Finished {

@@ -40,13 +40,22 @@ macro_rules! for_each_offset {
             NET_INUM = "net.ns.inum",
             ICSK_ULP_OPS = "inet_connection_sock.icsk_ulp_ops",
             MSG_ITER = "msghdr.msg_iter",
-            ITER_TYPE = "iov_iter.iter_type?",
+            ITER_TYPE = "iov_iter.iter_type|iov_iter.type",
             ITER_OFFSET = "iov_iter.iov_offset",
             ITER_ADDRESS = "iov_iter.ubuf?",
             ITER_VECTOR = "iov_iter.__iov|iov_iter.iov",
             ITER_SEGMENTS = "iov_iter.nr_segs",
             TCP_WRITE_SEQ = "tcp_sock.write_seq",
             TCP_COPIED_SEQ = "tcp_sock.copied_seq",
+            TCP_RCV_NXT = "tcp_sock.rcv_nxt",
+            EVENT_LENGTH_SK = "trace_event_raw_sock_msg_length.sk?",
+            EVENT_LENGTH_RET = "trace_event_raw_sock_msg_length.ret?",
+            EVENT_STATE_SK = "trace_event_raw_inet_sock_set_state.skaddr?",
+            EVENT_STATE_OLD = "trace_event_raw_inet_sock_set_state.oldstate?",
+            EVENT_STATE_NEW = "trace_event_raw_inet_sock_set_state.newstate?",
+            EVENT_TCP_SK = "trace_event_raw_tcp_event_sk.skaddr?",
+            EVENT_ENTER_ID = "trace_event_raw_sys_enter.id?",
+            EVENT_EXIT_RET = "trace_event_raw_sys_exit.ret?",
         }
     };
 }

@@ -2,7 +2,11 @@
 //! bump, so that no path leaves silently.
 
 mod openssl;
+mod plain;
 mod process;
+mod socket_call;
+mod socket_fentry;
+mod socket_kprobe;
 mod socket_life;
 mod socket_syscall;
 mod socket_traced;

@@ -16,25 +16,32 @@ use crate::{counters, emit, ignored, read, settings};
 /// *bprm)`; checked on 6.18.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn sched_process_exec(_ctx: RawTracePointContext) -> i32 {
-    ignored::forget(bpf_get_current_pid_tgid());
-    if let Err(counter) = report(kind::EXEC) {
+    if let Err(counter) = executed() {
         counters::bump(counter);
     }
     0
+}
+
+/// The current process runs another executable now.
+#[inline(always)]
+pub(super) fn executed() -> Result<(), Counter> {
+    ignored::forget(bpf_get_current_pid_tgid());
+    report(kind::EXEC)
 }
 
 /// Hooks `include/trace/events/sched.h: sched_process_exit(struct task_struct *p)`; checked on 6.18. It fires for each
 /// thread, after `do_exit` has taken the thread off `signal->live`; the last one finds 0 there.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
-    if let Err(counter) = try_sched_process_exit() {
+    if let Err(counter) = ended() {
         counters::bump(counter);
     }
     0
 }
 
+/// A thread has ended, perhaps the last one of its process.
 #[inline(always)]
-fn try_sched_process_exit() -> Result<(), Counter> {
+pub(super) fn ended() -> Result<(), Counter> {
     // SAFETY: the current task, a pointer and an integer, read through the checking helper.
     let live: u32 = unsafe {
         let signal: u64 = read::kernel(bpf_get_current_task(), settings::TASK_SIGNAL.load())?;

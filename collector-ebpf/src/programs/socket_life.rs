@@ -18,15 +18,14 @@ use crate::{
 /// while the process may still read what arrived before a reset.
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
-    if let Err(counter) = try_tcp_destroy_sock(&ctx) {
+    if let Err(counter) = destroyed(ctx.arg(0)) {
         counters::bump(counter);
     }
     0
 }
 
 #[inline(always)]
-fn try_tcp_destroy_sock(ctx: &RawTracePointContext) -> Result<(), Counter> {
-    let sk: u64 = ctx.arg(0);
+pub(super) fn destroyed(sk: u64) -> Result<(), Counter> {
     // SAFETY: copied out at once.
     let Some(connection) = unsafe { CONNECTIONS.get(sk) }.copied() else { return Ok(()) };
     let _ = CONNECTIONS.remove(sk);

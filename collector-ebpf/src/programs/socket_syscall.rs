@@ -29,15 +29,20 @@ use crate::{
 /// Hooks `include/trace/events/syscalls.h: sys_enter(struct pt_regs *regs, long id)`; checked on 6.18.
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
-    let id: u64 = ctx.arg(1);
-    let Some(operation) = SYSCALLS.get(id as u32) else { return 0 };
+    entering(ctx.arg(1));
+    0
+}
+
+/// The thread enters the system call with this number.
+#[inline(always)]
+pub(super) fn entering(id: u64) {
+    let Some(operation) = SYSCALLS.get(id as u32) else { return };
     if *operation & op::SENDS == 0 {
-        return 0;
+        return;
     }
     if let Some(slot) = thread::take(bpf_get_current_pid_tgid()) {
         slot.entered_ns = emit::now();
     }
-    0
 }
 
 /// Hooks `include/trace/events/syscalls.h: sys_exit(struct pt_regs *regs, long ret)`; checked on 6.18.
@@ -61,7 +66,7 @@ fn count(result: Result<(), Counter>) -> i32 {
 }
 
 #[inline(always)]
-fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Counter> {
+pub(super) fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Counter> {
     const EINPROGRESS: i64 = -115;
     if result < 0 && result != EINPROGRESS {
         return Ok(());

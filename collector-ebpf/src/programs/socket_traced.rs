@@ -25,36 +25,44 @@ use crate::{
     maps::{Buffers, SYSCALLS, connection_flag},
     programs::process,
     read::{self, Kernel, Typed},
-    registers, settings, thread, tls_bind,
+    registers, settings,
+    socket::Tcp,
+    thread, tls_bind,
 };
 
 /// Hooks `include/trace/events/sock.h: sock_send_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
 /// of every send; checked on 6.18.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    count(moved(ctx.arg(0), ctx.arg(1), true))
+    count(moved::<Typed>(ctx.arg(0), ctx.arg(1), true))
 }
 
 /// Hooks `include/trace/events/sock.h: sock_recv_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
 /// of every receive; checked on 6.18.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    count(moved(ctx.arg(0), ctx.arg(1), false))
+    count(moved::<Typed>(ctx.arg(0), ctx.arg(1), false))
 }
 
 /// Hooks `include/trace/events/tcp.h: tcp_sendmsg_locked(const struct sock *sk, const struct msghdr *msg, ...)`, there
 /// since 6.17: fires for each piece of a send, the first one right at its beginning; checked on 6.18.
 #[btf_tracepoint(function = "tcp_sendmsg_locked")]
 pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
+    begun(|| outgoing(ctx.arg(1)));
+    0
+}
+
+/// A send begins, or goes on. `outgoing` says what it sends.
+#[inline(always)]
+pub(super) fn begun(outgoing: impl FnOnce() -> Buffers) {
     let pid_tgid = bpf_get_current_pid_tgid();
     if !ignored::is(pid_tgid)
         && let Some(slot) = thread::take(pid_tgid)
         && slot.entered_ns == 0
     {
         slot.entered_ns = emit::now();
-        slot.outgoing = outgoing(ctx.arg(1));
+        slot.outgoing = outgoing();
     }
-    0
 }
 
 /// Where the bytes of a message lie, by its iterator, which stands at its beginning.
@@ -89,16 +97,21 @@ fn outgoing(message: u64) -> Buffers {
 /// anybody.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+    count(state_changed(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
+}
+
+#[inline(always)]
+pub(super) fn state_changed(sk: u64, from: i32, to: i32) -> Result<(), Counter> {
     /// `include/net/tcp_states.h`.
     const TCP_ESTABLISHED: i32 = 1;
     const TCP_SYN_SENT: i32 = 2;
     const TCP_SYN_RECV: i32 = 3;
-    let unsaid = match (ctx.arg::<i32>(1), ctx.arg::<i32>(2)) {
+    let unsaid = match (from, to) {
         (TCP_SYN_SENT, TCP_ESTABLISHED) => connection_flag::UNSAID_CLIENT,
         (TCP_SYN_RECV, TCP_ESTABLISHED) => connection_flag::UNSAID_SERVER,
-        _ => return 0,
+        _ => return Ok(()),
     };
-    count(connection::established(ctx.arg(0), unsaid))
+    connection::established(sk, unsaid)
 }
 
 /// Hooks `include/trace/events/mmap.h: vm_unmapped_area(unsigned long addr, struct vm_unmapped_area_info *info)`, there
@@ -118,13 +131,13 @@ fn count(result: Result<(), Counter>) -> i32 {
 
 /// The registers that the current thread saved when it entered the kernel (5.15).
 #[inline(always)]
-fn saved_registers() -> u64 {
+pub(super) fn saved_registers() -> u64 {
     // SAFETY: both helpers take and give what the verifier knows.
     unsafe { helpers::bpf_task_pt_regs(helpers::bpf_get_current_task_btf()) as u64 }
 }
 
 #[inline(always)]
-fn mapped() -> Result<(), Counter> {
+pub(super) fn mapped() -> Result<(), Counter> {
     const MAP_ANONYMOUS: u64 = 0x20;
     let regs = saved_registers();
     if operation(regs)? & op::SHAPE != op::MMAP {
@@ -149,7 +162,7 @@ fn operation(regs: u64) -> Result<u32, Counter> {
 
 /// A call on a socket has returned; `result` is how many bytes it moved, or an error.
 #[inline(always)]
-fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
+pub(super) fn moved<K: Tcp>(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let slot = thread::own(pid_tgid);
     // Taken whatever the result, so that it cannot be mistaken for what belongs to a later call.
@@ -162,7 +175,7 @@ fn moved(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
     }
     let size = result as u32;
     let (before_sent, before_received) = if sends { (size, 0) } else { (0, size) };
-    let Some((sock, found)) = connection::find::<Typed>(sk, before_sent, before_received)? else {
+    let Some((sock, found)) = connection::find::<K>(sk, before_sent, before_received)? else {
         return Ok(());
     };
     // SAFETY: a map value lives as long as the program runs. Another thread's call on the same socket may change it

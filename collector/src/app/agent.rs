@@ -159,9 +159,10 @@ impl Agent {
         while self.drain() == DRAIN_MAX && Instant::now() < enough {}
         // Detaching takes a second, in which the ring fills with what nobody will read: that is no loss of this run.
         let lost: Vec<_> = self.losses.all().collect();
+        let missed = self.losses.missed_runs();
         self.pipeline.shutdown(Instant::now() + self.shutdown_timeout);
         let Self { source, pipeline, scanner, .. } = self;
-        Summary::of_agent(&pipeline, &source, &lost, scanner.stop())
+        Summary::of_agent(&pipeline, &source, &lost, missed, scanner.stop())
     }
 
     fn drain(&mut self) -> usize {

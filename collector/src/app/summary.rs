@@ -45,6 +45,7 @@ impl Summary {
         pipeline: &Pipeline,
         source: &Source,
         lost: &[(Counter, u64)],
+        missed_runs: u64,
         tls: TlsCounts,
     ) -> Self {
         let mut summary = Self::of_pipeline(pipeline);
@@ -55,6 +56,7 @@ impl Summary {
         summary
             .left_out
             .extend(lost.iter().map(|&(counter, n)| (format!("kernel: {}", words(counter.name())), n)));
+        summary.left_out.push(("kernel: missed runs".into(), missed_runs));
         summary.left_out.push(("TLS libraries that cannot be watched".into(), tls.refused));
         summary.left_out.push(("TLS libraries gone before they could be watched".into(), tls.gone));
         summary

@@ -308,6 +308,8 @@ pub(super) fn kernel_settings(capture: &config::Capture) -> kernel::Settings {
         backend: match capture.backend {
             config::Backend::Auto => kernel::Backend::Auto,
             config::Backend::Sockets => kernel::Backend::Sockets,
+            config::Backend::Fentry => kernel::Backend::Fentry,
+            config::Backend::Kprobes => kernel::Backend::Kprobes,
             config::Backend::Syscalls => kernel::Backend::Syscalls,
         },
         copy_bytes: bytes(capture.bytes_per_call),

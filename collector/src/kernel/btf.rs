@@ -123,6 +123,14 @@ impl Btf {
         })
     }
 
+    /// True if the kernel's own sources use this name for a type.
+    pub fn has_typedef(&self, name: &str) -> bool {
+        self.types.iter().skip(1).any(|&at| {
+            let (Ok(named), Ok(info)) = (self.u32(at), self.u32(at + 4)) else { return false };
+            kind_of(info) == kind::TYPEDEF && self.name(named) == name
+        })
+    }
+
     /// Bit offset and type of a member.
     fn member(&self, id: u32, name: &str, depth: u32) -> Option<(u32, u32)> {
         let at = *self.types.get(self.named_type(id)? as usize)?;
@@ -222,6 +230,7 @@ mod tests {
         assert_eq!(btf.enumerator("kind.SOME"), Some(9));
         assert_eq!(btf.enumerator("kind.MANY"), None);
         assert_eq!(btf.enumerator("inner.a"), None);
+        assert!(!btf.has_typedef("kind"), "it is an enum");
     }
 
     #[test]

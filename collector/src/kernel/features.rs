@@ -81,9 +81,42 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
         .collect()
 }
 
+/// True if the kernel may preempt a thread that runs in it, and with it a program of ours; also if that is not known.
+pub(super) fn kernel_preempts_itself() -> bool {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    preempts(&read("/proc/sys/kernel/version"), &read("/sys/kernel/debug/sched/preempt"))
+}
+
+/// `version` is what `uname -v` says, `mode` the choice of a kernel that has all of them: `none voluntary (full) lazy`.
+fn preempts(version: &str, mode: &str) -> bool {
+    if !version.contains("PREEMPT") {
+        return version.is_empty();
+    }
+    !(version.contains("PREEMPT_DYNAMIC") && (mode.contains("(none)") || mode.contains("(voluntary)")))
+}
+
+/// True if the kernel has this function, as far as it shows its functions.
+pub(super) fn has_function(name: &str) -> bool {
+    let symbols = std::fs::read("/proc/kallsyms").unwrap_or_default();
+    let ends = format!(" {name}");
+    symbols.split(|&byte| byte == b'\n').any(|line| line.ends_with(ends.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn preemption_is_read_from_version_and_mode() {
+        let dynamic = "#1 SMP PREEMPT_DYNAMIC Debian 6.12.95-1 (2026-07-05)";
+        assert!(!preempts("#1 SMP Debian 5.10.223-1 (2024-08-10)", ""));
+        assert!(!preempts(dynamic, "none (voluntary) full \n"));
+        assert!(!preempts(dynamic, "(none) voluntary full \n"));
+        assert!(preempts(dynamic, "full (lazy)\n"));
+        assert!(preempts(dynamic, ""), "not known");
+        assert!(preempts("#1 SMP PREEMPT_RT Debian 6.1.176-1", ""));
+        assert!(preempts("", ""), "not known");
+    }
 
     #[test]
     fn capabilities_are_read_from_the_effective_set() {

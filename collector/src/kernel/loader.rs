@@ -3,46 +3,22 @@
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, MapData, MapError},
-    programs::Program,
 };
 use spantap_ebpf_common::limits;
 
 use super::{
     attach::Attacher,
-    error::{KernelError, chain, refusal},
+    backend::{self, Backend, Degraded, Preemption},
+    error::{KernelError, chain},
     features,
     ignored::Ignored,
     loss::Losses,
-    offsets,
+    offsets::{self, Types},
     source::Source,
 };
 
 /// The compiled kernel programs; `cargo xtask ebpf` writes them anew.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../collector-ebpf/prebuilt/spantap.bpf.o");
-
-/// Where the bytes of sockets are seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Backend {
-    /// The cheapest one that this kernel has.
-    #[default]
-    Auto,
-    /// Tracepoints of the socket layer: Linux 6.17 and later.
-    Sockets,
-    /// Tracepoints around every system call: everywhere.
-    Syscalls,
-}
-
-impl Backend {
-    /// As in the configuration.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Sockets => "sockets",
-            Self::Syscalls => "syscalls",
-        }
-    }
-}
 
 /// What the kernel side is told at its start.
 #[derive(Clone, Debug)]
@@ -81,20 +57,8 @@ pub struct Kernel {
     /// The backend that is used; never [`Backend::Auto`].
     pub backend: Backend,
     /// Programs that could not be attached, with the reason: what they would have seen is not seen.
-    pub degraded: Vec<(&'static str, String)>,
+    pub degraded: Degraded,
 }
-
-/// Tracepoints: program and tracepoint have one name. Without one of these something is not seen, but the rest is.
-const TRACEPOINTS: &[&str] = &["tcp_destroy_sock", "sched_process_exec", "sched_process_exit"];
-
-/// The socket layer's tracepoints, the newest first: where one is missing the others are not attached either.
-const SOCKET_TRACEPOINTS: &[&str] = &[
-    "tcp_sendmsg_locked",
-    "sock_recv_length",
-    "sock_send_length",
-    "inet_sock_set_state",
-    "vm_unmapped_area",
-];
 
 impl Kernel {
     /// Loads and attaches everything that does not depend on a process.
@@ -104,39 +68,59 @@ impl Kernel {
     pub fn start(settings: &Settings) -> Result<Self, KernelError> {
         features::preflight().map_err(KernelError::Missing)?;
         raise_memlock();
-        let mut ebpf = load(settings)?;
-        fill_syscalls(&mut ebpf)?;
-        let mut degraded = Vec::new();
-        let btf = Btf::from_sys_fs().map_err(|error| KernelError::Program {
-            program: "every typed tracepoint",
-            detail: chain(&error),
-        })?;
-        let backend = attach_backend(&mut ebpf, settings.backend, &btf, &mut degraded)?;
-        for &name in TRACEPOINTS {
-            if let Err(detail) = attach(&mut ebpf, name, name, &btf) {
-                degraded.push((name, detail));
-            }
-        }
+        let types = offsets::resolve()?;
+        let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf { detail: chain(&error) })?;
+        let (mut ebpf, backend, degraded) = first_that_attaches(settings, &types, &btf)?;
         let take = |ebpf: &mut Ebpf, name: &'static str| {
             ebpf.take_map(name).ok_or(KernelError::Maps { detail: format!("the object has no map {name}") })
         };
         let source = Source::new(take(&mut ebpf, "EVENTS")?).map_err(maps)?;
         let ignored = Ignored::new(take(&mut ebpf, "IGNORED")?).map_err(maps)?;
-        let losses = Losses::new(take(&mut ebpf, "COUNTERS")?).map_err(maps)?;
+        let counters = take(&mut ebpf, "COUNTERS")?;
+        let losses = Losses::new(counters, ebpf.programs().filter_map(|(_, program)| program.fd().ok()))
+            .map_err(maps)?;
         return_memory();
         Ok(Self { source, losses, ignored, attacher: Attacher::new(ebpf), backend, degraded })
     }
 }
 
-fn load(settings: &Settings) -> Result<Ebpf, KernelError> {
-    let offsets = offsets::resolve()?;
+/// Tries the backends in turn, each with an object of its own: what was attached before a program was refused goes
+/// with the object.
+fn first_that_attaches(
+    settings: &Settings,
+    types: &Types,
+    btf: &Btf,
+) -> Result<(Ebpf, Backend, Degraded), KernelError> {
+    let preemption = Preemption::of_kernel(types);
+    tracing::debug!(?preemption, "what the kernel may preempt of our programs");
+    let mut refused = None;
+    for backend in backend::candidates(settings.backend, preemption) {
+        let mut ebpf = load(settings, types, backend)?;
+        fill_syscalls(&mut ebpf)?;
+        match backend::attach(&mut ebpf, backend, preemption, btf) {
+            Ok(degraded) => return Ok((ebpf, backend, degraded)),
+            Err((program, detail)) => {
+                tracing::debug!(
+                    backend = backend.name(),
+                    program,
+                    detail,
+                    "this backend cannot be used here"
+                );
+                refused = Some(KernelError::Program { program, detail });
+            }
+        }
+    }
+    Err(refused.unwrap_or(KernelError::Program { program: "none", detail: "no backend was tried".into() }))
+}
+
+fn load(settings: &Settings, types: &Types, backend: Backend) -> Result<Ebpf, KernelError> {
     let own_tgid = std::process::id();
     let socket_file_ops = offsets::socket_file_ops();
     let copy_bytes = settings.copy_bytes.min(limits::COPY_BYTES_MAX);
     // Woken at once when an eighth is full: the reader comes within milliseconds, the rest is its time to come.
     let wakeup_bytes = u64::from(settings.ring_bytes / 8);
     let mut loader = EbpfLoader::new();
-    for (name, offset) in &offsets {
+    for (name, offset) in &types.globals {
         loader.override_global(name, offset, true);
     }
     loader
@@ -145,7 +129,8 @@ fn load(settings: &Settings) -> Result<Ebpf, KernelError> {
         .override_global("WAKEUP_BYTES", &wakeup_bytes, true)
         .override_global("SOCKET_FILE_OPS", &socket_file_ops, true)
         .map_max_entries("EVENTS", settings.ring_bytes)
-        .map_max_entries("CONNECTIONS", settings.connections);
+        .map_max_entries("CONNECTIONS", settings.connections)
+        .map_max_entries("CALLS", if backend.notes_calls() { limits::THREAD_SLOTS } else { 1 });
     loader.load(OBJECT).map_err(|error| KernelError::Maps { detail: chain(&error) })
 }
 
@@ -158,69 +143,6 @@ fn fill_syscalls(ebpf: &mut Ebpf) -> Result<(), KernelError> {
         table.set(number, operation, 0).map_err(maps)?;
     }
     Ok(())
-}
-
-/// Attaches the backend that is asked for, or the cheapest one that this kernel has.
-fn attach_backend(
-    ebpf: &mut Ebpf,
-    wanted: Backend,
-    btf: &Btf,
-    degraded: &mut Vec<(&'static str, String)>,
-) -> Result<Backend, KernelError> {
-    if wanted != Backend::Syscalls {
-        match attach_sockets(ebpf, btf) {
-            Ok(()) => return Ok(Backend::Sockets),
-            Err((program, detail)) if wanted == Backend::Sockets => {
-                return Err(KernelError::Program { program, detail });
-            }
-            Err((program, detail)) => {
-                tracing::debug!(program, detail, "no socket tracepoints; watching system calls instead");
-            }
-        }
-    }
-    if let Err(detail) = attach(ebpf, "sys_exit_typed", "sys_exit", btf) {
-        tracing::debug!(detail, "no typed tracepoints; reading through the checking helper");
-        attach(ebpf, "sys_exit", "sys_exit", btf)
-            .map_err(|detail| KernelError::Program { program: "sys_exit", detail })?;
-    }
-    if let Err(detail) = attach(ebpf, "sys_enter", "sys_enter", btf) {
-        degraded.push(("sys_enter", detail));
-    }
-    Ok(Backend::Syscalls)
-}
-
-/// All of the socket backend, or none of it.
-fn attach_sockets(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), (&'static str, String)> {
-    for (at, &name) in SOCKET_TRACEPOINTS.iter().enumerate() {
-        if let Err(detail) = attach(ebpf, name, name, btf) {
-            for attached in &SOCKET_TRACEPOINTS[..at] {
-                // Unloading detaches.
-                let _ = match ebpf.program_mut(attached) {
-                    Some(Program::BtfTracePoint(program)) => program.unload(),
-                    Some(Program::RawTracePoint(program)) => program.unload(),
-                    _ => Ok(()),
-                };
-            }
-            return Err((name, detail));
-        }
-    }
-    Ok(())
-}
-
-/// Attaches a program to a tracepoint of the kernel. One whose arguments carry types (`tp_btf`) reads them by plain
-/// loads, which the verifier follows through `btf`.
-fn attach(ebpf: &mut Ebpf, program: &str, tracepoint: &str, btf: &Btf) -> Result<(), String> {
-    match ebpf.program_mut(program) {
-        Some(Program::BtfTracePoint(program)) => {
-            program.load(tracepoint, btf).map_err(|error| refusal(&error))?;
-            program.attach().map(drop).map_err(|error| chain(&error))
-        }
-        Some(Program::RawTracePoint(program)) => {
-            program.load().map_err(|error| refusal(&error))?;
-            program.attach(tracepoint).map(drop).map_err(|error| chain(&error))
-        }
-        _ => Err("not in the object".to_owned()),
-    }
 }
 
 fn maps(error: MapError) -> KernelError {

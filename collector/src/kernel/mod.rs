@@ -1,6 +1,7 @@
 //! The only place that names aya: loads the kernel programs, attaches them, and turns their ring buffer into events.
 
 mod attach;
+mod backend;
 mod btf;
 mod error;
 mod features;
@@ -11,9 +12,10 @@ mod offsets;
 mod source;
 
 pub use attach::{Attacher, Does, Moved, Probe};
+pub use backend::Backend;
 pub use error::KernelError;
 pub use features::{Missing, preflight};
 pub use ignored::Ignored;
-pub use loader::{Backend, Kernel, Settings};
+pub use loader::{Kernel, Settings};
 pub use loss::Losses;
 pub use source::Source;

@@ -22,23 +22,33 @@ spantap_ebpf_common::for_each_enumerator!(enumerators);
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
+/// What the kernel's types say.
+pub(super) struct Types {
+    /// Global of the object -> its value.
+    pub(super) globals: Vec<(&'static str, u32)>,
+    /// Tracepoints are guarded by SRCU (7.0) and not by disabled preemption.
+    pub(super) tracepoints_may_be_preempted: bool,
+}
+
 /// Finds every offset and every enumerator of the lists.
 ///
 /// # Errors
 /// [`KernelError::NoBtf`] without readable BTF, [`KernelError::Member`] if a member that is needed is not there.
-pub(super) fn resolve() -> Result<Vec<(&'static str, u32)>, KernelError> {
+pub(super) fn resolve() -> Result<Types, KernelError> {
     let bytes = std::fs::read(BTF_PATH).map_err(|error| KernelError::NoBtf { detail: error.to_string() })?;
     let btf = Btf::parse(bytes).map_err(|error| KernelError::NoBtf { detail: error.to_string() })?;
     let enumerators =
         ENUMERATORS.iter().map(|&(name, path)| Ok((name, btf.enumerator(path).unwrap_or(ABSENT))));
-    LIST.iter()
-        .map(|&(name, path)| match btf.offset(path) {
-            Some(offset) => Ok((name, offset)),
-            None if path.ends_with('?') => Ok((name, ABSENT)),
-            None => Err(KernelError::Member { path }),
-        })
-        .chain(enumerators)
-        .collect()
+    let offsets = LIST.iter().map(|&(name, path)| match btf.offset(path) {
+        Some(offset) => Ok((name, offset)),
+        None if path.ends_with('?') => Ok((name, ABSENT)),
+        None => Err(KernelError::Member { path }),
+    });
+    // Before 5.14 the kind shares its field with the direction, which is the lowest bit.
+    let bits = if btf.offset("iov_iter.iter_type").is_some() { 0xff } else { 0xfe };
+    let globals =
+        offsets.chain(enumerators).chain([Ok(("ITER_TYPE_BITS", bits))]).collect::<Result<_, _>>()?;
+    Ok(Types { globals, tracepoints_may_be_preempted: btf.has_typedef("class_srcu_fast_notrace_t") })
 }
 
 /// The system calls of interest: number on this architecture -> operation.

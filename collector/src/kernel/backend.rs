@@ -1,0 +1,249 @@
+//! The socket backends: which kernel hooks each has, and which of them `auto` takes.
+
+use aya::{Btf, Ebpf, programs::Program};
+
+use super::{
+    error::{chain, refusal},
+    features,
+    offsets::Types,
+};
+
+/// Where the bytes of sockets are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The cheapest one that sees everything on this kernel.
+    #[default]
+    Auto,
+    /// Tracepoints of the socket layer: Linux 6.17 and later.
+    Sockets,
+    /// Trampolines at functions of the socket layer.
+    Fentry,
+    /// Kprobes at the same functions.
+    Kprobes,
+    /// Tracepoints around every system call: everywhere.
+    Syscalls,
+}
+
+/// Programs that could not be attached, with the reason.
+pub type Degraded = Vec<(&'static str, String)>;
+
+/// A program that could not be attached, and why.
+type Refused = (&'static str, String);
+
+/// A program, and where it is attached: a tracepoint (a plain one with its group) or a function of the kernel.
+struct Hook {
+    program: &'static str,
+    at: &'static str,
+    /// Without it the backend is of no use; without the others something is not seen, but the rest is.
+    needed: bool,
+}
+
+const fn needed(program: &'static str, at: &'static str) -> Hook {
+    Hook { program, at, needed: true }
+}
+
+const fn useful(program: &'static str, at: &'static str) -> Hook {
+    Hook { program, at, needed: false }
+}
+
+/// Whatever the backend: the ends of connections, the beginnings and ends of processes.
+const COMMON: &[Hook] = &[
+    useful("tcp_destroy_sock", "tcp_destroy_sock"),
+    useful("sched_process_exec", "sched_process_exec"),
+    useful("sched_process_exit", "sched_process_exit"),
+];
+
+/// The newest first.
+const SOCKETS: &[Hook] = &[
+    needed("tcp_sendmsg_locked", "tcp_sendmsg_locked"),
+    needed("sock_recv_length", "sock_recv_length"),
+    needed("sock_send_length", "sock_send_length"),
+    needed("inet_sock_set_state", "inet_sock_set_state"),
+    needed("vm_unmapped_area", "vm_unmapped_area"),
+];
+
+/// The same at plain tracepoints, see `collector-ebpf/src/programs/plain.rs`.
+const SOCKETS_PLAIN: &[Hook] = &[
+    needed("plain_sendmsg_locked", "tcp/tcp_sendmsg_locked"),
+    needed("plain_recv_length", "sock/sock_recv_length"),
+    needed("plain_send_length", "sock/sock_send_length"),
+    needed("plain_set_state", "sock/inet_sock_set_state"),
+    needed("plain_unmapped_area", "mmap/vm_unmapped_area"),
+];
+
+const SYSCALLS_PLAIN: &[Hook] =
+    &[needed("plain_sys_exit", "raw_syscalls/sys_exit"), useful("plain_sys_enter", "raw_syscalls/sys_enter")];
+
+const COMMON_PLAIN: &[Hook] = &[
+    useful("plain_destroy_sock", "tcp/tcp_destroy_sock"),
+    useful("plain_process_exec", "sched/sched_process_exec"),
+    useful("plain_process_exit", "sched/sched_process_exit"),
+];
+
+const FENTRY: &[Hook] = &[
+    needed("inet_sendmsg_exit", "inet_sendmsg"),
+    needed("inet_sendmsg_entry", "inet_sendmsg"),
+    needed("inet_recvmsg_exit", "inet_recvmsg"),
+    needed("inet_recvmsg_entry", "inet_recvmsg"),
+    useful("inet6_sendmsg_exit", "inet6_sendmsg"),
+    useful("inet6_sendmsg_entry", "inet6_sendmsg"),
+    useful("inet6_recvmsg_exit", "inet6_recvmsg"),
+    useful("inet6_recvmsg_entry", "inet6_recvmsg"),
+    useful("inet_sendpage_exit", "inet_sendpage"),
+    useful("inet_sendpage_entry", "inet_sendpage"),
+    useful("tcp_splice_read_exit", "tcp_splice_read"),
+    useful("tcp_splice_read_entry", "tcp_splice_read"),
+    useful("inet_sock_set_state", "inet_sock_set_state"),
+    useful("security_mmap_file_entry", "security_mmap_file"),
+];
+
+const KPROBES: &[Hook] = &[
+    needed("release_sock_kprobe", "release_sock"),
+    needed("sendmsg_kprobe", "inet_sendmsg"),
+    needed("recvmsg_kprobe", "inet_recvmsg"),
+    useful("sendmsg_kprobe", "inet6_sendmsg"),
+    useful("recvmsg_kprobe", "inet6_recvmsg"),
+    useful("sendpage_kprobe", "inet_sendpage"),
+    useful("splice_read_kprobe", "tcp_splice_read"),
+    useful("inet_sock_set_state", "inet_sock_set_state"),
+    useful("mmap_file_kprobe", "security_mmap_file"),
+];
+
+/// A function that newer kernels lack because they need it no more (6.5), so that its absence is no loss.
+const GONE: &str = "inet_sendpage";
+
+impl Backend {
+    /// As in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Sockets => "sockets",
+            Self::Fentry => "fentry",
+            Self::Kprobes => "kprobes",
+            Self::Syscalls => "syscalls",
+        }
+    }
+
+    /// True if its programs remember calls between entry and return in the map `CALLS`.
+    pub(super) fn notes_calls(self) -> bool {
+        matches!(self, Self::Fentry | Self::Kprobes)
+    }
+}
+
+/// What the kernel may preempt of our programs.
+///
+/// A program that is preempted is not run for other threads of that processor: the kernel takes that for a recursion.
+/// What they do is missed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Preemption {
+    /// Programs in trampolines.
+    trampolines: bool,
+    /// Programs at raw and typed tracepoints; those at plain ones never are, nor are kprobes.
+    tracepoints: bool,
+}
+
+impl Preemption {
+    pub(super) fn of_kernel(types: &Types) -> Self {
+        let preempts = features::kernel_preempts_itself();
+        Self { trampolines: preempts, tracepoints: preempts && types.tracepoints_may_be_preempted }
+    }
+}
+
+/// The backends to try, in this order.
+///
+/// `auto` takes none whose programs may be preempted. Kprobes are not taken by themselves: they cost more than
+/// tracepoints, and do not see what kernel TLS moves.
+pub(super) fn candidates(wanted: Backend, preemption: Preemption) -> Vec<Backend> {
+    match wanted {
+        Backend::Auto if preemption.trampolines => vec![Backend::Sockets, Backend::Syscalls],
+        Backend::Auto => vec![Backend::Sockets, Backend::Fentry, Backend::Syscalls],
+        wanted => vec![wanted],
+    }
+}
+
+/// Attaches all that a backend needs, and of the rest what can be. The error names the program that it cannot do
+/// without.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    backend: Backend,
+    preemption: Preemption,
+    btf: &Btf,
+) -> Result<Degraded, Refused> {
+    let (hooks, common) = match (backend, preemption.tracepoints) {
+        (Backend::Sockets, false) => (SOCKETS, COMMON),
+        (Backend::Sockets, true) => (SOCKETS_PLAIN, COMMON_PLAIN),
+        (Backend::Fentry, false) => (FENTRY, COMMON),
+        (Backend::Fentry, true) => (FENTRY, COMMON_PLAIN),
+        (Backend::Kprobes, false) => (KPROBES, COMMON),
+        (Backend::Kprobes, true) => (KPROBES, COMMON_PLAIN),
+        (Backend::Syscalls | Backend::Auto, true) => (SYSCALLS_PLAIN, COMMON_PLAIN),
+        (Backend::Syscalls | Backend::Auto, false) => {
+            let mut degraded = attach_syscalls(ebpf, btf)?;
+            degraded.extend(attach_all(ebpf, COMMON, btf)?);
+            return Ok(degraded);
+        }
+    };
+    let mut degraded = attach_all(ebpf, hooks, btf)?;
+    degraded.extend(attach_all(ebpf, common, btf)?);
+    Ok(degraded)
+}
+
+fn attach_all(ebpf: &mut Ebpf, hooks: &[Hook], btf: &Btf) -> Result<Degraded, Refused> {
+    let mut degraded = Vec::new();
+    for hook in hooks {
+        match attach_one(ebpf, hook.program, hook.at, btf) {
+            Ok(()) => {}
+            Err(detail) if hook.needed => return Err((hook.program, detail)),
+            Err(_) if hook.at == GONE && !features::has_function(GONE) => {}
+            Err(detail) => degraded.push((hook.program, detail)),
+        }
+    }
+    Ok(degraded)
+}
+
+fn attach_syscalls(ebpf: &mut Ebpf, btf: &Btf) -> Result<Degraded, Refused> {
+    if let Err(detail) = attach_one(ebpf, "sys_exit_typed", "sys_exit", btf) {
+        tracing::debug!(detail, "no typed tracepoints; reading through the checking helper");
+        attach_one(ebpf, "sys_exit", "sys_exit", btf).map_err(|detail| ("sys_exit", detail))?;
+    }
+    let entry = attach_one(ebpf, "sys_enter", "sys_enter", btf);
+    Ok(entry.err().map(|detail| ("sys_enter", detail)).into_iter().collect())
+}
+
+/// Loads a program, unless that was done before, and attaches it. One whose arguments carry types reads them by plain
+/// loads, which the verifier follows through `btf`.
+fn attach_one(ebpf: &mut Ebpf, program: &str, at: &str, btf: &Btf) -> Result<(), String> {
+    let refused = |error| refusal(&error);
+    match ebpf.program_mut(program) {
+        Some(Program::BtfTracePoint(program)) => {
+            program.load(at, btf).map_err(refused)?;
+            program.attach().map(drop)
+        }
+        Some(Program::RawTracePoint(program)) => {
+            program.load().map_err(refused)?;
+            program.attach(at).map(drop)
+        }
+        Some(Program::TracePoint(program)) => {
+            program.load().map_err(refused)?;
+            let (category, name) = at.split_once('/').unwrap_or(("", at));
+            program.attach(category, name).map(drop)
+        }
+        Some(Program::FEntry(program)) => {
+            program.load(at, btf).map_err(refused)?;
+            program.attach().map(drop)
+        }
+        Some(Program::FExit(program)) => {
+            program.load(at, btf).map_err(refused)?;
+            program.attach().map(drop)
+        }
+        Some(Program::KProbe(program)) => {
+            if program.fd().is_err() {
+                program.load().map_err(refused)?;
+            }
+            program.attach(at, 0).map(drop)
+        }
+        _ => return Err("not in the object".to_owned()),
+    }
+    .map_err(|error| chain(&error))
+}
