@@ -92,6 +92,7 @@ fn build_test() -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["test", "--package", "spantap-tests", "--locked", "--no-run", "--message-format=json"]);
     let messages = output(build.args(["--test", TEST]))?;
-    let path = messages.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next());
-    path.last().map(PathBuf::from).context("cargo has named no binary of the test")
+    let mut path =
+        messages.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next());
+    path.next_back().map(PathBuf::from).context("cargo has named no binary of the test")
 }

@@ -117,11 +117,11 @@ fn mirror() -> Result<String> {
     let targets = ["indextargets", "--format", "$(ORIGIN) $(CODENAME) $(REPO_URI)", "Identifier: Packages"];
     let list = output(command("apt-get").args(targets))?;
     let words = list.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let mirrors = words.filter_map(|words| match words[..] {
+    let mut mirrors = words.filter_map(|words| match words[..] {
         ["Debian", codename, uri] if !codename.contains('-') => Some(uri.to_owned()),
         _ => None,
     });
-    mirrors.last().context("apt knows no Debian mirror; run `apt-get update`, then try again")
+    mirrors.next_back().context("apt knows no Debian mirror; run `apt-get update`, then try again")
 }
 
 /// `linux-image-6.12.95+deb12-cloud-amd64` or `linux-image-5.10.0-32-cloud-amd64`, with a version that begins so.
