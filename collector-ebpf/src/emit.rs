@@ -112,32 +112,45 @@ pub fn uncopied(data: &record::Data) -> Result<(), Counter> {
     Ok(())
 }
 
-/// A data record whose payload is gathered from a vector of buffers, which lies in the process's memory.
-#[inline(always)]
-pub fn iovecs(data: &record::Data, vector: u64, count: u64) -> Result<(), Counter> {
-    gather::<false>(data, vector, count, 0)
+/// A `struct iovec *`.
+#[derive(Clone, Copy)]
+pub enum Vector {
+    /// In the process's memory.
+    OfProcess(u64),
+    /// In the kernel's, which has copied it.
+    Copied(u64),
 }
 
-/// The same of a vector in the kernel's memory, without the first `skip` bytes.
-#[inline(always)]
-pub fn kernel_iovecs(data: &record::Data, vector: u64, count: u64, skip: u64) -> Result<(), Counter> {
-    gather::<true>(data, vector, count, skip)
+impl Vector {
+    /// Address and length of the buffer at `index`.
+    #[inline(always)]
+    pub fn buffer(self, index: u64) -> Result<[u64; 2], Counter> {
+        // SAFETY: `struct iovec { void *iov_base; size_t iov_len; }`, two integers.
+        unsafe {
+            match self {
+                Self::OfProcess(vector) => read::user(vector + index * 16),
+                Self::Copied(vector) => read::kernel(vector + index * 16, 0),
+            }
+        }
+    }
 }
 
+/// A data record whose payload is gathered from a vector of buffers.
 #[inline(always)]
-fn gather<const KERNEL: bool>(
-    data: &record::Data,
-    vector: u64,
-    count: u64,
-    skip: u64,
-) -> Result<(), Counter> {
+pub fn iovecs(data: &record::Data, vector: Vector, count: u64) -> Result<(), Counter> {
+    iovecs_from(data, vector, count, 0)
+}
+
+/// The same without the first `skip` bytes of the buffers.
+#[inline(always)]
+pub fn iovecs_from(data: &record::Data, vector: Vector, count: u64, skip: u64) -> Result<(), Counter> {
     let wanted = limit(data.size);
     match wanted {
-        0..=256 => from_iovecs::<256, 512, KERNEL>(data, vector, count, skip, wanted),
-        257..=1024 => from_iovecs::<1024, 2048, KERNEL>(data, vector, count, skip, wanted),
-        1025..=2048 => from_iovecs::<2048, 4096, KERNEL>(data, vector, count, skip, wanted),
-        2049..=4096 => from_iovecs::<4096, 8192, KERNEL>(data, vector, count, skip, wanted),
-        _ => from_iovecs::<16384, 32768, KERNEL>(data, vector, count, skip, wanted),
+        0..=256 => from_iovecs::<256, 512>(data, vector, count, skip, wanted),
+        257..=1024 => from_iovecs::<1024, 2048>(data, vector, count, skip, wanted),
+        1025..=2048 => from_iovecs::<2048, 4096>(data, vector, count, skip, wanted),
+        2049..=4096 => from_iovecs::<4096, 8192>(data, vector, count, skip, wanted),
+        _ => from_iovecs::<16384, 32768>(data, vector, count, skip, wanted),
     }
 }
 
@@ -169,9 +182,9 @@ fn from_buffer<const N: usize>(data: &record::Data, address: u64, wanted: u64) -
 /// `ROOM` is twice `N`: the verifier knows that the offset and the length are at most `N` each, not that they are
 /// together. The second half is never written, nor read.
 #[inline(always)]
-fn from_iovecs<const N: usize, const ROOM: usize, const KERNEL: bool>(
+fn from_iovecs<const N: usize, const ROOM: usize>(
     data: &record::Data,
-    vector: u64,
+    vector: Vector,
     count: u64,
     mut skip: u64,
     wanted: u64,
@@ -184,23 +197,17 @@ fn from_iovecs<const N: usize, const ROOM: usize, const KERNEL: bool>(
         if i >= count || copied >= wanted {
             break;
         }
-        // struct iovec { void *iov_base; size_t iov_len; }
-        // SAFETY: two integers.
-        let read =
-            unsafe { if KERNEL { read::kernel(vector + i * 16, 0) } else { read::user(vector + i * 16) } };
-        let Ok([mut base, mut length]): Result<[u64; 2], _> = read else {
+        let Ok([mut base, mut length]) = vector.buffer(i) else {
             fault = true;
             break;
         };
-        if KERNEL {
-            let passed = if skip < length { skip } else { length };
-            base += passed;
-            length -= passed;
-            skip -= passed;
-        }
+        let passed = if skip < length { skip } else { length };
+        base += passed;
+        length -= passed;
+        skip -= passed;
         let left = wanted - copied;
         let n = bound(if length < left { length } else { left }, N as u64);
-        let at = within(copied, N as u64); // at most `wanted`, or the loop had ended
+        let at = within(copied, N as u64); // below `wanted`, or the loop had ended
         // SAFETY: `at` and `n` are at most N each, and the room is twice that.
         let error = unsafe {
             let to = (&raw mut (*record).payload).cast::<u8>().add(at as usize);

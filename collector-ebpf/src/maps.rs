@@ -29,6 +29,7 @@ pub static THREADS: Array<Thread> = Array::with_max_entries(limits::THREAD_SLOTS
 /// process ends or runs something else. Of two processes that share a slot the later one has it.
 #[map]
 pub static IGNORED: Array<u64> = Array::with_max_entries(limits::IGNORED_SLOTS, 0);
+
 /// Low bits of the tid -> the call on a socket that the thread is inside. Used by the backends that hook kernel
 /// functions; the agent gives it one slot under the others.
 #[map]

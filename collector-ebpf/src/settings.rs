@@ -2,10 +2,7 @@
 //! and branches that they rule out do not exist.
 
 use aya_ebpf::Global;
-use spantap_ebpf_common::{
-    limits,
-    offset::{ABSENT, NO_ENUMERATOR},
-};
+use spantap_ebpf_common::{limits, offset::ABSENT};
 
 macro_rules! offsets {
     ($($name:ident = $path:literal,)+) => {
@@ -17,6 +14,17 @@ macro_rules! offsets {
     };
 }
 spantap_ebpf_common::for_each_offset!(offsets);
+
+macro_rules! enumerators {
+    ($($name:ident = $path:literal,)+) => {
+        $(
+            #[doc = concat!("Value of `", $path, "`.")]
+            #[unsafe(no_mangle)]
+            pub static $name: Global<u32> = Global::new(ABSENT);
+        )+
+    };
+}
+spantap_ebpf_common::for_each_enumerator!(enumerators);
 
 macro_rules! settings {
     ($($(#[$doc:meta])* $name:ident: $ty:ty = $value:expr;)+) => {
@@ -36,10 +44,6 @@ settings! {
     WAKEUP_BYTES: u64 = 1 << 20;
     /// Address of `socket_file_ops`, by which a socket's file is known; 0 if hidden, then its inode's mode tells.
     SOCKET_FILE_OPS: u64 = 0;
-    /// `enum iter_type`: one buffer of the process (6.0).
-    ITER_UBUF: u32 = NO_ENUMERATOR;
-    /// `enum iter_type`: a vector of buffers of the process.
-    ITER_IOVEC: u32 = NO_ENUMERATOR;
     /// The bits of the iterator's type that say its kind; before 5.14 another one says the direction.
     ITER_TYPE_BITS: u32 = 0xff;
 }

@@ -122,12 +122,6 @@ impl Tcp for Checked {
 }
 
 impl<K: Kernel> Sock<K> {
-    /// Of the `struct sock`.
-    #[inline(always)]
-    pub fn address(self) -> u64 {
-        self.address
-    }
-
     /// `tcp_sock.write_seq`: the sequence number after the last byte that the process has written.
     #[inline(always)]
     pub fn write_seq(self) -> Result<u32, Counter> {

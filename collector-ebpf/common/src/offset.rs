@@ -1,7 +1,7 @@
 //! The kernel struct members that the programs read, in one list for both sides: the kernel side makes a global of
 //! each, user space finds its offset in the running kernel's BTF and sets it before loading.
 //!
-//! Paths begin with a struct's name; `a|b` takes the first that exists; a trailing `?` may be absent (`ABSENT`).
+//! Values of enums that differ between kernels stand in a second list. Paths begin with a struct's name; `a|b` takes the first that exists; a trailing `?` may be absent (`ABSENT`).
 
 /// The value of an offset whose member this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
@@ -39,15 +39,15 @@ macro_rules! for_each_offset {
             SK_NET = "sock.__sk_common.skc_net.net",
             NET_INUM = "net.ns.inum",
             ICSK_ULP_OPS = "inet_connection_sock.icsk_ulp_ops",
+            MSG_ITER = "msghdr.msg_iter",
+            ITER_TYPE = "iov_iter.iter_type|iov_iter.type",
+            ITER_OFFSET = "iov_iter.iov_offset",
+            ITER_ADDRESS = "iov_iter.ubuf?",
+            ITER_VECTOR = "iov_iter.__iov|iov_iter.iov",
+            ITER_SEGMENTS = "iov_iter.nr_segs",
             TCP_WRITE_SEQ = "tcp_sock.write_seq",
             TCP_COPIED_SEQ = "tcp_sock.copied_seq",
             TCP_RCV_NXT = "tcp_sock.rcv_nxt",
-            MSGHDR_ITER = "msghdr.msg_iter",
-            ITER_TYPE = "iov_iter.iter_type|iov_iter.type",
-            ITER_OFFSET = "iov_iter.iov_offset",
-            ITER_VECTOR = "iov_iter.__iov|iov_iter.iov",
-            ITER_BUFFER = "iov_iter.ubuf?",
-            ITER_SEGMENTS = "iov_iter.nr_segs",
             EVENT_LENGTH_SK = "trace_event_raw_sock_msg_length.sk?",
             EVENT_LENGTH_RET = "trace_event_raw_sock_msg_length.ret?",
             EVENT_STATE_SK = "trace_event_raw_inet_sock_set_state.skaddr?",
@@ -60,5 +60,14 @@ macro_rules! for_each_offset {
     };
 }
 
-/// The value of an enumerator that this kernel does not have; no byte is equal to it.
-pub const NO_ENUMERATOR: u32 = u32::MAX;
+/// Calls the macro named by its argument with the enumerators that the programs compare with: `enum` and name; one that
+/// this kernel does not have is `ABSENT`.
+#[macro_export]
+macro_rules! for_each_enumerator {
+    ($callback:ident) => {
+        $callback! {
+            ITER_UBUF = "iter_type.ITER_UBUF",
+            ITER_IOVEC = "iter_type.ITER_IOVEC",
+        }
+    };
+}

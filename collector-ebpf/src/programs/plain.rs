@@ -57,7 +57,7 @@ pub fn plain_destroy_sock(ctx: TracePointContext) -> u32 {
 /// Hooks `include/trace/events/sched.h: sched_process_exec`.
 #[tracepoint]
 pub fn plain_process_exec(_ctx: TracePointContext) -> u32 {
-    count(process::begun())
+    count(process::executed())
 }
 
 /// Hooks `include/trace/events/sched.h: sched_process_exit`.

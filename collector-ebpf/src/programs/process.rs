@@ -16,10 +16,17 @@ use crate::{counters, emit, ignored, read, settings};
 /// *bprm)`; checked on 6.18.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn sched_process_exec(_ctx: RawTracePointContext) -> i32 {
-    if let Err(counter) = begun() {
+    if let Err(counter) = executed() {
         counters::bump(counter);
     }
     0
+}
+
+/// The current process runs another executable now.
+#[inline(always)]
+pub(super) fn executed() -> Result<(), Counter> {
+    ignored::forget(bpf_get_current_pid_tgid());
+    report(kind::EXEC)
 }
 
 /// Hooks `include/trace/events/sched.h: sched_process_exit(struct task_struct *p)`; checked on 6.18. It fires for each
@@ -30,13 +37,6 @@ pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
         counters::bump(counter);
     }
     0
-}
-
-/// The process runs an executable from now on.
-#[inline(always)]
-pub(super) fn begun() -> Result<(), Counter> {
-    ignored::forget(bpf_get_current_pid_tgid());
-    report(kind::EXEC)
 }
 
 /// A thread has ended, perhaps the last one of its process.

@@ -8,15 +8,17 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use spantap_ebpf_common::{
     Counter,
     limits::THREAD_SLOTS,
-    offset::NO_ENUMERATOR,
+    offset::ABSENT,
     record::{self, flag, kind},
 };
 
 use crate::{
-    connection, counters, emit, ignored,
+    connection, counters,
+    emit::{self, Vector},
+    ignored,
     maps::{CALLS, Call, Connection, place},
     programs::process,
-    read::{self, Kernel},
+    read::Kernel,
     settings,
     socket::{Sock, Tcp},
     tls_bind,
@@ -38,15 +40,15 @@ pub fn enter<K: Kernel>(sk: u64, message: u64, size: u64, way: Way, flags: u64) 
     const MSG_TRUNC: u64 = 0x20;
     let mut call = new(sk, size, way);
     if way == Way::Sends || flags & MSG_TRUNC == 0 {
-        let at = settings::MSGHDR_ITER.load();
+        let at = settings::MSG_ITER.load();
         // SAFETY: integers of the message, which is an argument of the hooked function.
         unsafe {
             let kind: u8 = K::read(message, at + settings::ITER_TYPE.load())?;
             let kind = kind as u32 & settings::ITER_TYPE_BITS.load();
             // Asked first, and known at load: where the kernel has no such iterator, this branch does not exist.
-            if settings::ITER_UBUF.load() != NO_ENUMERATOR && kind == settings::ITER_UBUF.load() {
+            if settings::ITER_UBUF.load() != ABSENT && kind == settings::ITER_UBUF.load() {
                 call.place = place::BUFFER;
-                call.address = K::read(message, at + settings::ITER_BUFFER.load())?;
+                call.address = K::read(message, at + settings::ITER_ADDRESS.load())?;
             } else if kind == settings::ITER_IOVEC.load() {
                 call.place = place::VECTOR;
                 call.address = K::read(message, at + settings::ITER_VECTOR.load())?;
@@ -95,9 +97,6 @@ pub fn sock_of<K: Kernel>(socket: u64) -> Result<u64, Counter> {
 /// owner is written first and last.
 #[inline(always)]
 fn note(call: Call) {
-    if ignored::is(call.pid_tgid) {
-        return;
-    }
     let Some(slot) = CALLS.get_ptr_mut(call.pid_tgid as u32 & (THREAD_SLOTS - 1)) else { return };
     // SAFETY: the map owns the slot while the program runs; each field is a whole word.
     unsafe {
@@ -169,7 +168,7 @@ pub fn leave<K: Tcp>(call: Option<Call>, sk: u64, way: Way, result: i64) -> Resu
     let size = result as u32;
     let (sent, received) = if way == Way::Sends { (size, 0) } else { (0, size) };
     match connection::find::<K>(sk, sent, received)? {
-        Some((sock, connection)) => report(call, sock, connection, way, size),
+        Some((sock, connection)) => report(call, sk, sock, connection, way, size),
         None => Ok(()),
     }
 }
@@ -178,6 +177,7 @@ pub fn leave<K: Tcp>(call: Option<Call>, sk: u64, way: Way, result: i64) -> Resu
 #[inline(always)]
 pub fn report<K: Kernel>(
     call: Option<Call>,
+    sk: u64,
     sock: Sock<K>,
     connection: *mut Connection,
     way: Way,
@@ -191,8 +191,15 @@ pub fn report<K: Kernel>(
         if sends { connection.sent(sock, size as u64)? } else { connection.received(sock, size as u64)? };
     let Some(position) = position else { return Ok(()) };
     let pid_tgid = bpf_get_current_pid_tgid();
-    let first = || call.as_ref().map_or(0, first_byte);
-    if tls_bind::moved(connection, sock.address(), pid_tgid, size as u64, sends, first) || !sock.has_file()? {
+    let first = || match call {
+        Some(call) if call.place == place::BUFFER => call.address + call.skip,
+        Some(call) if call.place == place::VECTOR => {
+            let [base, length] = Vector::Copied(call.address).buffer(0).unwrap_or([0, 0]);
+            if call.skip < length { base + call.skip } else { 0 }
+        }
+        _ => 0,
+    };
+    if tls_bind::moved(connection, sk, pid_tgid, size as u64, sends, first) || !sock.has_file()? {
         return Ok(());
     }
     let now = emit::now();
@@ -217,20 +224,9 @@ pub fn report<K: Kernel>(
     match call {
         Some(call) if call.place == place::BUFFER => emit::buffer(&data, call.address + call.skip),
         Some(call) if call.place == place::VECTOR => {
-            emit::kernel_iovecs(&data, call.address, call.segments as u64, call.skip)
+            emit::iovecs_from(&data, Vector::Copied(call.address), call.segments as u64, call.skip)
         }
         _ => emit::uncopied(&data),
-    }
-}
-
-/// Where the first byte of a call lies; 0 if in no memory of the process, or not at the beginning of its buffers.
-#[inline(always)]
-fn first_byte(call: &Call) -> u64 {
-    match call.place {
-        place::BUFFER => call.address + call.skip,
-        // SAFETY: `struct iovec` begins with the address of its buffer.
-        place::VECTOR if call.skip == 0 => unsafe { read::kernel(call.address, 0) }.unwrap_or(0),
-        _ => 0,
     }
 }
 

@@ -75,7 +75,7 @@ fn enter_uncopied(socket: Option<u64>, size: Option<u64>, way: Way) -> Result<()
     Ok(())
 }
 
-/// The socket's `struct sock`, if it speaks TCP and is not the agent's. Its connection is known from here on, with its
+/// The socket's `struct sock`, if it speaks TCP and the process is watched. Its connection is known from here on, with its
 /// positions before the call.
 #[inline(always)]
 fn known(socket: u64) -> Result<Option<u64>, Counter> {
@@ -105,7 +105,7 @@ fn released(sk: u64) -> Result<(), Counter> {
         call.size = moved as u64;
     }
     let before: Call = call;
-    socket_call::report(Some(call), sock, found, way, moved)?;
+    socket_call::report(Some(call), sk, sock, found, way, moved)?;
     socket_call::goes_on(slot, &before, moved as u64);
     Ok(())
 }

@@ -17,7 +17,9 @@ use spantap_ebpf_common::{
 };
 
 use crate::{
-    connection, counters, emit, ignored,
+    connection, counters,
+    emit::{self, Vector},
+    ignored,
     maps::SYSCALLS,
     programs::process,
     read::{self, Checked, Kernel, Typed},
@@ -159,12 +161,14 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     }
     match shape {
         op::BUFFER => emit::buffer(&data, address),
-        op::IOVEC => emit::iovecs(&data, address, register::<K>(regs, registers::ARGUMENT_2)?),
+        op::IOVEC => {
+            emit::iovecs(&data, Vector::OfProcess(address), register::<K>(regs, registers::ARGUMENT_2)?)
+        }
         op::FILE => emit::uncopied(&data),
         op::MESSAGE => {
             // SAFETY: integers of the process.
             let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
-            emit::iovecs(&data, vector, count)
+            emit::iovecs(&data, Vector::OfProcess(vector), count)
         }
         _ => messages(&mut data, address, result),
     }

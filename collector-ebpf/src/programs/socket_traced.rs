@@ -19,7 +19,9 @@ use spantap_ebpf_common::{
 
 use super::socket_syscall::{discards, register};
 use crate::{
-    connection, counters, emit, ignored,
+    connection, counters,
+    emit::{self, Vector},
+    ignored,
     maps::{Buffers, SYSCALLS, connection_flag},
     programs::process,
     read::{self, Kernel, Typed},
@@ -50,7 +52,7 @@ pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A send has begun, if the thread is not inside one already.
+/// A send begins, or goes on. `outgoing` says what it sends.
 #[inline(always)]
 pub(super) fn begun(outgoing: impl FnOnce() -> Buffers) {
     let pid_tgid = bpf_get_current_pid_tgid();
@@ -66,22 +68,25 @@ pub(super) fn begun(outgoing: impl FnOnce() -> Buffers) {
 /// Where the bytes of a message lie, by its iterator, which stands at its beginning.
 #[inline(always)]
 fn outgoing(message: u64) -> Buffers {
-    let word = |offset: u32| -> u64 {
+    let iterator = |offset: u32| -> u64 {
         // SAFETY: words of an argument of the program.
-        unsafe { Typed::read(message, settings::MSGHDR_ITER.load() + offset) }.unwrap_or(0)
+        unsafe { Typed::read(message, settings::MSG_ITER.load() + offset) }.unwrap_or(0)
     };
     // SAFETY: a byte of the same.
-    let kind: u8 = unsafe { Typed::read(message, settings::MSGHDR_ITER.load() + settings::ITER_TYPE.load()) }
-        .unwrap_or(0);
-    let offset = word(settings::ITER_OFFSET.load());
+    let kind: u8 =
+        unsafe { Typed::read(message, settings::MSG_ITER.load() + settings::ITER_TYPE.load()) }.unwrap_or(0);
+    let offset = iterator(settings::ITER_OFFSET.load());
     if kind as u32 == settings::ITER_UBUF.load() {
-        let address = word(settings::ITER_BUFFER.load()) + offset;
-        Buffers { address, length: u64::MAX, vector: 0, count: 1 }
+        Buffers {
+            address: iterator(settings::ITER_ADDRESS.load()) + offset,
+            length: u64::MAX,
+            vector: 0,
+            count: 1,
+        }
     } else if kind as u32 == settings::ITER_IOVEC.load() && offset == 0 {
-        let vector = word(settings::ITER_VECTOR.load());
-        // SAFETY: `struct iovec { void *iov_base; size_t iov_len; }`, two integers.
-        let [address, length] = unsafe { read::kernel::<[u64; 2]>(vector, 0) }.unwrap_or([0, 0]);
-        Buffers { address, length, vector, count: word(settings::ITER_SEGMENTS.load()) }
+        let vector = iterator(settings::ITER_VECTOR.load());
+        let [address, length] = Vector::Copied(vector).buffer(0).unwrap_or([0, 0]);
+        Buffers { address, length, vector, count: iterator(settings::ITER_SEGMENTS.load()) }
     } else {
         Buffers::UNKNOWN
     }
@@ -209,7 +214,7 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, sends: bool) -> Result<(), Cou
         return if outgoing.length >= emit::limit(size) {
             emit::buffer(&data, outgoing.address)
         } else {
-            emit::kernel_iovecs(&data, outgoing.vector, outgoing.count, 0)
+            emit::iovecs(&data, Vector::Copied(outgoing.vector), outgoing.count)
         };
     }
     by_registers(&data, sends)
@@ -227,11 +232,13 @@ fn by_registers(data: &record::Data, sends: bool) -> Result<(), Counter> {
     let address = register::<Typed>(regs, registers::ARGUMENT_1)?;
     match operation & op::SHAPE {
         op::BUFFER => emit::buffer(data, address),
-        op::IOVEC => emit::iovecs(data, address, register::<Typed>(regs, registers::ARGUMENT_2)?),
+        op::IOVEC => {
+            emit::iovecs(data, Vector::OfProcess(address), register::<Typed>(regs, registers::ARGUMENT_2)?)
+        }
         op::MESSAGE => {
             // SAFETY: integers of the process.
             let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
-            emit::iovecs(data, vector, count)
+            emit::iovecs(data, Vector::OfProcess(vector), count)
         }
         // Of several messages, which one this is cannot be told; a file's bytes are in no memory of the process.
         _ => emit::uncopied(data),

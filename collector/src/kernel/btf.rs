@@ -108,26 +108,27 @@ impl Btf {
         })
     }
 
-    /// The value of an enumerator, of an enum whose values fit 32 bits.
-    pub fn enumerator(&self, enumeration: &str, name: &str) -> Option<u32> {
-        let at = self.find(kind::ENUM, enumeration)?;
-        let count = (self.u32(at + 4).ok()? & 0xffff) as usize;
-        let records = (0..count).map(|i| at + 12 + 8 * i);
-        let found = records.into_iter().find(|&record| self.u32(record).is_ok_and(|n| self.name(n) == name));
-        self.u32(found? + 4).ok()
+    /// The value of an enumerator such as `iter_type.ITER_UBUF`.
+    pub fn enumerator(&self, path: &str) -> Option<u32> {
+        let (of, name) = path.split_once('.')?;
+        self.types.iter().skip(1).find_map(|&at| {
+            let info = self.u32(at + 4).ok()?;
+            if kind_of(info) != kind::ENUM || self.name(self.u32(at).ok()?) != of {
+                return None;
+            }
+            (0..(info & 0xffff) as usize).map(|i| at + 12 + 8 * i).find_map(|record| {
+                let named = self.name(self.u32(record).ok()?) == name;
+                if named { self.u32(record + 4).ok() } else { None }
+            })
+        })
     }
 
     /// True if the kernel's own sources use this name for a type.
     pub fn has_typedef(&self, name: &str) -> bool {
-        self.find(kind::TYPEDEF, name).is_some()
-    }
-
-    /// Where the record of the first type of this kind and name begins.
-    fn find(&self, kind: u32, name: &str) -> Option<usize> {
-        let named = |at: usize| {
-            Some(kind_of(self.u32(at + 4).ok()?) == kind && self.name(self.u32(at).ok()?) == name)
-        };
-        self.types.iter().skip(1).copied().find(|&at| named(at) == Some(true))
+        self.types.iter().skip(1).any(|&at| {
+            let (Ok(named), Ok(info)) = (self.u32(at), self.u32(at + 4)) else { return false };
+            kind_of(info) == kind::TYPEDEF && self.name(named) == name
+        })
     }
 
     /// Bit offset and type of a member.
@@ -189,10 +190,10 @@ fn kind_of(info: u32) -> u32 {
 mod tests {
     use super::*;
 
-    /// `struct inner { int a; int b; }; enum e { x = 3, y = 7 };
-    /// struct outer { int x; struct { int y; struct inner z; }; };`
+    /// `struct inner { int a; int b; }; struct outer { int x; struct { int y; struct inner z; }; };
+    /// enum kind { NONE = 7, SOME = 9 };`
     fn sample() -> Vec<u8> {
-        let strings = b"\0int\0inner\0a\0b\0outer\0x\0y\0z\0e\0";
+        let strings = b"\0int\0inner\0a\0b\0outer\0x\0y\0z\0kind\0NONE\0SOME\0";
         let name = |text: &str| {
             let needle = format!("\0{text}\0");
             strings.windows(needle.len()).position(|w| w == needle.as_bytes()).map_or(0, |at| at as u32 + 1)
@@ -202,8 +203,8 @@ mod tests {
         types.extend([name("inner"), kind::STRUCT << 24 | 2, 8, name("a"), 1, 0, name("b"), 1, 32]);
         types.extend([0, kind::STRUCT << 24 | 2, 12, name("y"), 1, 0, name("z"), 4, 32]);
         types.extend([0, kind::CONST << 24, 2]);
-        types.extend([name("e"), kind::ENUM << 24 | 2, 4, name("x"), 3, name("y"), 7]);
         types.extend([name("outer"), kind::STRUCT << 24 | 2, 16, name("x"), 1, 0, 0, 3, 32]);
+        types.extend([name("kind"), kind::ENUM << 24 | 2, 4, name("NONE"), 7, name("SOME"), 9]);
         let length = types.len() as u32 * 4;
         let header = [0x0001_eb9f, 24, 0, length, length, strings.len() as u32];
         let mut bytes: Vec<u8> = header.iter().chain(&types).flat_map(|word| word.to_ne_bytes()).collect();
@@ -223,12 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn enumerators_and_names_of_types() {
+    fn enumerators_by_name() {
         let btf = Btf::parse(sample()).unwrap();
-        assert_eq!(btf.enumerator("e", "y"), Some(7));
-        assert_eq!(btf.enumerator("e", "z"), None);
-        assert_eq!(btf.enumerator("outer", "x"), None);
-        assert!(!btf.has_typedef("e"), "it is an enum");
+        assert_eq!(btf.enumerator("kind.NONE"), Some(7));
+        assert_eq!(btf.enumerator("kind.SOME"), Some(9));
+        assert_eq!(btf.enumerator("kind.MANY"), None);
+        assert_eq!(btf.enumerator("inner.a"), None);
+        assert!(!btf.has_typedef("kind"), "it is an enum");
     }
 
     #[test]
@@ -236,8 +238,7 @@ mod tests {
         let whole = sample();
         for cut in 0..whole.len() {
             if let Ok(btf) = Btf::parse(whole[..cut].to_vec()) {
-                let _ = btf.offset("outer.z.b");
-                let _ = btf.enumerator("e", "y");
+                let _ = (btf.offset("outer.z.b"), btf.enumerator("kind.SOME"));
             }
         }
         assert!(matches!(Btf::parse(b"ELF!".to_vec()), Err(BtfError::Magic)));

@@ -1,6 +1,6 @@
 //! Where the running kernel keeps what the programs read: struct offsets from BTF, register offsets by architecture.
 
-use spantap_ebpf_common::offset::{ABSENT, NO_ENUMERATOR};
+use spantap_ebpf_common::offset::ABSENT;
 
 use super::{btf::Btf, error::KernelError};
 
@@ -12,6 +12,14 @@ macro_rules! list {
 }
 spantap_ebpf_common::for_each_offset!(list);
 
+macro_rules! enumerators {
+    ($($name:ident = $path:literal,)+) => {
+        /// Global of the object -> enumerator.
+        const ENUMERATORS: &[(&str, &str)] = &[$((stringify!($name), $path),)+];
+    };
+}
+spantap_ebpf_common::for_each_enumerator!(enumerators);
+
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 /// What the kernel's types say.
@@ -22,27 +30,24 @@ pub(super) struct Types {
     pub(super) tracepoints_may_be_preempted: bool,
 }
 
-/// Finds every offset of the list, and the values that tell iterators apart.
+/// Finds every offset and every enumerator of the lists.
 ///
 /// # Errors
 /// [`KernelError::NoBtf`] without readable BTF, [`KernelError::Member`] if a member that is needed is not there.
 pub(super) fn resolve() -> Result<Types, KernelError> {
     let bytes = std::fs::read(BTF_PATH).map_err(|error| KernelError::NoBtf { detail: error.to_string() })?;
     let btf = Btf::parse(bytes).map_err(|error| KernelError::NoBtf { detail: error.to_string() })?;
-    let mut globals = Vec::with_capacity(LIST.len() + 3);
-    for &(name, path) in LIST {
-        globals.push(match btf.offset(path) {
-            Some(offset) => (name, offset),
-            None if path.ends_with('?') => (name, ABSENT),
-            None => return Err(KernelError::Member { path }),
-        });
-    }
-    for name in ["ITER_UBUF", "ITER_IOVEC"] {
-        globals.push((name, btf.enumerator("iter_type", name).unwrap_or(NO_ENUMERATOR)));
-    }
+    let enumerators =
+        ENUMERATORS.iter().map(|&(name, path)| Ok((name, btf.enumerator(path).unwrap_or(ABSENT))));
+    let offsets = LIST.iter().map(|&(name, path)| match btf.offset(path) {
+        Some(offset) => Ok((name, offset)),
+        None if path.ends_with('?') => Ok((name, ABSENT)),
+        None => Err(KernelError::Member { path }),
+    });
     // Before 5.14 the kind shares its field with the direction, which is the lowest bit.
     let bits = if btf.offset("iov_iter.iter_type").is_some() { 0xff } else { 0xfe };
-    globals.push(("ITER_TYPE_BITS", bits));
+    let globals =
+        offsets.chain(enumerators).chain([Ok(("ITER_TYPE_BITS", bits))]).collect::<Result<_, _>>()?;
     Ok(Types { globals, tracepoints_may_be_preempted: btf.has_typedef("class_srcu_fast_notrace_t") })
 }
 
