@@ -5,7 +5,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use spantap_tests::{
@@ -60,6 +61,26 @@ fn wait_watched(agent: &Agent, what: &str) {
     wait_until(&format!("{what} is watched"), PATIENCE, || {
         agent.stderr().lines().any(|line| line.contains("watching TLS") && line.contains(what))
     });
+}
+
+/// Runs a client that asks for `/ok/first` until the agent has seen it do so. Its first process shows the library, and
+/// on a busy machine may be gone before its maps are read.
+fn until_seen(agent: &Agent, service: &str, mut run: impl FnMut()) {
+    let deadline = Instant::now() + PATIENCE;
+    let seen =
+        || agent.spans().iter().any(|span| span.is(service, Kind::Client) && span.path() == "/ok/first");
+    for runs in 1.. {
+        run();
+        let next = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < next {
+            if seen() {
+                println!("{service} was seen by run {runs}");
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(Instant::now() < deadline, "{service} is not seen after {runs} runs");
+    }
 }
 
 /// wget reads and writes by GnuTLS, and each is a new process.
@@ -126,9 +147,8 @@ fn the_library_of_a_wheel_is_found() {
         let ended = Program::run("pycurl", &mut command).success("pycurl");
         assert_eq!(ended.stdout.lines().filter(|line| *line == "200").count(), paths.len());
     };
-    // The first process shows the library, and may be gone before it is watched.
-    run(&["/ok/first"]);
-    wait_watched(&agent, "/libssl-");
+    until_seen(&agent, "pycurl", || run(&["/ok/first"]));
+    assert!(agent.stderr().contains("/libssl-"), "the wheel's own library is watched");
     run(&["/ok/p1", "/ok/p2", "/ok/p3"]);
     agent.wait_for(3, |span| span.is("pycurl", Kind::Client) && span.path() != "/ok/first");
     let finished = agent.finish();
@@ -162,8 +182,7 @@ fn a_library_that_is_linked_in_is_found() {
         let ended = ended.success("static-client");
         assert_eq!(ended.stdout.lines().count(), paths.len(), "{}", ended.stdout);
     };
-    run(&["/ok/first"]);
-    wait_watched(&agent, "static-client");
+    until_seen(&agent, "static-client", || run(&["/ok/first"]));
     let paths = ["/ok/s1", "/ok/s2", "/ok/s3"];
     run(&paths);
     agent.wait_for(3, |span| span.is("static-client", Kind::Client) && span.path() != "/ok/first");
@@ -172,14 +191,8 @@ fn a_library_that_is_linked_in_is_found() {
     assert_requests(&finished, "static-client", &nginx, &paths);
 }
 
-/// A container's view, by hand: another root with copies of a program and its libraries.
-#[test]
-fn libraries_below_another_root_are_found() {
-    let Some(_turn) = machine::ready(&["nginx", "curl", "chroot", "ldd", "unshare", "openssl"]) else {
-        return;
-    };
-    let files = folder();
-    let root = files.path();
+/// Copies curl and its libraries below `root`, and returns where curl is there.
+fn curl_below(root: &Path) -> PathBuf {
     let curl = machine::find_program("curl").expect("machine::ready has found it");
     let copy = |file: &Path| {
         let to = root.join(file.strip_prefix("/").expect("an absolute path"));
@@ -193,35 +206,79 @@ fn libraries_below_another_root_are_found() {
         .split_whitespace()
         .filter(|word| word.starts_with('/'))
         .for_each(|file| copy(Path::new(file)));
-    fs::create_dir(root.join("dev")).expect("a fresh folder");
+    curl
+}
+
+const CURL: [&str; 3] = ["--disable", "--silent", "--insecure"];
+
+/// A container's view, by hand: another root with copies of a program and its libraries.
+#[test]
+fn libraries_below_another_root_are_found() {
+    let Some(_turn) = machine::ready(&["nginx", "curl", "chroot", "ldd", "unshare", "openssl"]) else {
+        return;
+    };
+    let files = folder();
+    let curl = curl_below(files.path());
     let nginx = Nginx::start(LOCATIONS);
     let agent = agent();
     let run = |paths: &[&str]| {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "chroot"]).arg(root).arg(&curl).args([
-            "--disable",
-            "--silent",
-            "--insecure",
-        ]);
+        command.args(["--mount", "chroot"]).arg(files.path()).arg(&curl).args(CURL);
         command.args(paths.iter().map(|path| nginx.tls_url(path))).env("OTEL_SERVICE_NAME", "curl-inside");
         let _ = Program::run("curl", &mut command).success("curl below another root");
     };
-    run(&["/ok/first"]);
-    wait_watched(&agent, "libssl");
-    wait_until("both are watched", PATIENCE, || {
-        agent
-            .stderr()
-            .lines()
-            .filter(|line| line.contains("watching TLS") && line.contains("libssl.so.3"))
-            .count()
-            >= 1
-            && agent.stderr().matches("family=\"OpenSSL\"").count() >= 2
-    });
+    until_seen(&agent, "curl-inside", || run(&["/ok/first"]));
     let paths = ["/ok/r1", "/ok/r2", "/ok/r3"];
     run(&paths);
     agent.wait_for(3, |span| span.is("curl-inside", Kind::Client) && span.path() != "/ok/first");
     let finished = agent.finish();
     assert_requests(&finished, "curl-inside", &nginx, &paths);
+}
+
+/// Two containers of one image: one file below, two names above, and perhaps two sets of probes.
+#[test]
+fn containers_that_share_a_layer_are_counted_once() {
+    let Some(_turn) = machine::ready(&["nginx", "curl", "chroot", "ldd", "unshare", "mount", "openssl"])
+    else {
+        return;
+    };
+    let files = folder();
+    let lower = files.path().join("image");
+    fs::create_dir(&lower).expect("a fresh folder");
+    let curl = curl_below(&lower);
+    let container = |name: &str, service: &str, paths: &[&str], nginx: &Nginx| {
+        let base = files.path().join(name);
+        for part in ["upper", "work", "root"] {
+            fs::create_dir_all(base.join(part)).expect("a folder of ours");
+        }
+        let script = format!(
+            "mount -t overlay overlay -o lowerdir={},upperdir={base}/upper,workdir={base}/work {base}/root && exec chroot {base}/root \"$@\"",
+            lower.display(),
+            base = base.display(),
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&curl).args(CURL);
+        command.args(paths.iter().map(|path| nginx.tls_url(path))).env("OTEL_SERVICE_NAME", service);
+        Program::run("curl", &mut command)
+    };
+    let nginx = Nginx::start(LOCATIONS);
+    let agent = agent();
+    let first = container("one", "curl-one", &["/ok/first"], &nginx);
+    if first.stderr.contains("mount:") {
+        return machine::skipped(&machine::Skip::NoProgram("an overlay file system".to_owned()));
+    }
+    for name in ["one", "two"] {
+        let service = format!("curl-{name}");
+        until_seen(&agent, &service, || {
+            let _ = container(name, &service, &["/ok/first"], &nginx).success("curl in a container");
+        });
+    }
+    for (name, paths) in [("one", ["/ok/a1", "/ok/a2"]), ("two", ["/ok/b1", "/ok/b2"])] {
+        let _ = container(name, "curl-inside", &paths, &nginx).success("curl");
+    }
+    agent.wait_for(4, |span| span.is("curl-inside", Kind::Client));
+    let finished = agent.finish();
+    assert_requests(&finished, "curl-inside", &nginx, &["/ok/a1", "/ok/a2", "/ok/b1", "/ok/b2"]);
 }
 
 /// A server whose library was deleted since it started, as an upgrade does it.

@@ -107,14 +107,41 @@ impl TlsFinder {
     }
 }
 
+/// What tells one file from another. Its inode is not given to another one while it is probed, for a probe holds it.
+///
+/// In the overlays of several containers one file has several names: another device in each. Those are one to the kernel,
+/// which would run as many programs for each call; so there the device is left out, and the times of the file below, which
+/// no program can choose, take its place. (If layers are on different file systems, inode numbers differ as well. Then the
+/// file is probed several times, and the kernel side takes the repeated reports of a call for what they are.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct FileKey {
+    device: Option<u64>,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl FileKey {
+    fn of(file: &File) -> Option<Self> {
+        /// `include/uapi/linux/magic.h: OVERLAYFS_SUPER_MAGIC`.
+        const OVERLAY: u64 = 0x794c_7630;
+        let metadata = file.metadata().ok()?;
+        let is_overlay = rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type as u64 == OVERLAY);
+        Some(Self {
+            device: (!is_overlay).then(|| metadata.dev()),
+            inode: metadata.ino(),
+            size: if is_overlay { metadata.len() } else { 0 },
+            changed: if is_overlay { (metadata.ctime(), metadata.ctime_nsec()) } else { (0, 0) },
+        })
+    }
+}
+
 /// Looks into files for TLS libraries, and probes those. Slow: there are large files, and the kernel synchronises.
 pub struct TlsProber {
     attacher: Attacher,
     placement: Placement,
-    /// Device and inode of files that are probed, or cannot be. Their inodes are not given to others: a probe holds its
-    /// inode. In the overlays of several containers one file may have several; then it is probed several times, and the
-    /// kernel side takes the repeated reports of a call for what they are.
-    known: HashSet<(u64, u64)>,
+    /// Files that are probed, or cannot be.
+    known: HashSet<FileKey>,
     counts: TlsCounts,
 }
 
@@ -133,8 +160,7 @@ impl TlsProber {
 
     /// Probes a file if it has a TLS library in it.
     pub fn look_into(&mut self, Found { tgid, path, mut file }: Found) {
-        let Ok(metadata) = file.metadata() else { return };
-        let key = (metadata.dev(), metadata.ino());
+        let Some(key) = FileKey::of(&file) else { return };
         if self.known.contains(&key) || !is_elf(&mut file) {
             return;
         }
@@ -176,7 +202,7 @@ impl TlsProber {
         }
     }
 
-    fn refuse(&mut self, key: (u64, u64), tgid: Tgid, library: &str, reason: &str) {
+    fn refuse(&mut self, key: FileKey, tgid: Tgid, library: &str, reason: &str) {
         self.known.insert(key);
         self.counts.refused += 1;
         tracing::warn!(
