@@ -4,7 +4,9 @@
 //! generator and the agent may share what nginx does not use. The worker's CPU time per request is what the kernel
 //! programs cost nginx itself, and is far steadier.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result};
 
 use super::Plan;
 use super::agent::Agent;
@@ -20,6 +22,8 @@ struct Setup {
     what: &'static str,
     nginx: Cores,
     others: Cores,
+    /// wrk stands for clients on other machines: nothing of it is watched.
+    clients_elsewhere: bool,
 }
 
 const SETUPS: &[Setup] = &[
@@ -28,8 +32,29 @@ const SETUPS: &[Setup] = &[
         what: "nginx on core 0; wrk and the agent on core 1",
         nginx: Some("0"),
         others: Some("1"),
+        clients_elsewhere: false,
     },
-    Setup { name: "free", what: "nginx, wrk and the agent free on all cores", nginx: None, others: None },
+    Setup {
+        name: "pinned-server",
+        what: "nginx on core 0; wrk, which is excluded, and the agent on core 1",
+        nginx: Some("0"),
+        others: Some("1"),
+        clients_elsewhere: true,
+    },
+    Setup {
+        name: "free",
+        what: "nginx, wrk and the agent free on all cores",
+        nginx: None,
+        others: None,
+        clients_elsewhere: false,
+    },
+    Setup {
+        name: "free-server",
+        what: "nginx, wrk, which is excluded, and the agent free on all cores",
+        nginx: None,
+        others: None,
+        clients_elsewhere: true,
+    },
 ];
 
 /// Requests per second that the file with its access log must keep.
@@ -70,7 +95,11 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
         table.note(
             "keeps: requests/s with / without; ratio: worker CPU per request with / without (1 is no cost)",
         );
-        table.note("spans/request: 2 means that every request was seen on both sides, nginx's and wrk's");
+        table.note(if setup.clients_elsewhere {
+            "spans/request: 1 means that every request was seen, by nginx's side"
+        } else {
+            "spans/request: 2 means that every request was seen on both sides, nginx's and wrk's"
+        });
         table.note(format!("target: {} keeps at least {KEEPS_MIN}", FILE.what));
         table.disturbed(disturbed);
         report.add(table);
@@ -78,16 +107,28 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// The arguments by which the agent leaves wrk alone.
+fn excluding_wrk(plan: &Plan) -> Result<Vec<String>> {
+    let file = plan.folder.join("without-wrk.yaml");
+    let rules =
+        "file_format: \"1.1\"\ndistribution: {spantap: {discovery: {exclude: [{executable: wrk}]}}}\n";
+    fs::write(&file, rules).with_context(|| format!("failed to write {}", file.display()))?;
+    Ok(vec!["--config".to_owned(), file.display().to_string()])
+}
+
 fn row(plan: &Plan, setup: &Setup, nginx: &Nginx, case: Case, disturbed: &mut usize) -> Result<Vec<String>> {
     let (mut with, mut without): (Vec<Run>, Vec<Run>) = (Vec::new(), Vec::new());
+    let arguments = if setup.clients_elsewhere { excluding_wrk(plan)? } else { Vec::new() };
     // The first run finds cold caches.
     web::load(nginx, case, 1, setup.others, None, |_| Ok(()))?;
     for pair in 0..plan.pairs {
         eprintln!("nginx: {}, {}: pair {} of {}", setup.name, case.what, pair + 1, plan.pairs);
         for is_with in [pair % 2 == 0, pair % 2 != 0] {
             let program = if is_with { Some(&plan.agent) } else { plan.against.as_ref() };
-            let agent =
-                program.map(|program| Agent::start(program, setup.others, &plan.folder)).transpose()?;
+            let start = |program: &std::path::PathBuf| {
+                Agent::start_with(program, setup.others, &plan.folder, &arguments)
+            };
+            let agent = program.map(start).transpose()?;
             *disturbed += usize::from(machine::others(agent.as_ref().map(Agent::pid)));
             let run = web::load(nginx, case, plan.seconds, setup.others, agent, |_| Ok(()))?;
             if is_with { &mut with } else { &mut without }.push(run);
