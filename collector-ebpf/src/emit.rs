@@ -1,9 +1,11 @@
 //! Records into the ring buffer: reserved, written whole, submitted; nothing is staged in memory that another program
 //! could overwrite meanwhile.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, generated as helpers},
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, generated as helpers},
     maps::ring_buf::RingBufEntry,
 };
 use spantap_ebpf_common::{
@@ -55,7 +57,12 @@ pub fn header_of(pid_tgid: u64, kind: u16, flags: u16, length: usize, boot_ns: u
 /// The current thread's name.
 #[inline(always)]
 pub fn comm() -> [u8; COMM_BYTES] {
-    bpf_get_current_comm().unwrap_or([0; COMM_BYTES])
+    let mut comm = MaybeUninit::<[u8; COMM_BYTES]>::uninit();
+    // SAFETY: the helper writes all of it, zeros if it fails.
+    unsafe {
+        helpers::bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_BYTES as u32);
+        comm.assume_init()
+    }
 }
 
 /// A record of fixed size.
@@ -100,6 +107,14 @@ pub fn buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
         2049..=4096 => from_buffer::<4096>(data, address, wanted),
         _ => from_buffer::<16384>(data, address, wanted),
     }
+}
+
+/// The same of a buffer of which at most 1 KiB is copied: in a loop, each size more multiplies what the verifier walks.
+#[inline(always)]
+pub fn small_buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
+    const SMALL: u64 = 1024;
+    let wanted = limit(data.size);
+    from_buffer::<1024>(data, address, if wanted < SMALL { wanted } else { SMALL })
 }
 
 /// A data record without payload, for bytes that are in no memory of the process.
@@ -231,11 +246,12 @@ fn from_iovecs<const N: usize, const ROOM: usize>(
 /// 1. `to` is valid for writes.
 #[inline(always)]
 unsafe fn finish(to: *mut record::Data, data: &record::Data, captured: u32, fault: bool) {
-    let mut data = *data;
-    data.captured = captured;
-    data.header.length = size_of::<record::Data>() as u32 + captured;
     // SAFETY: the caller's.
-    unsafe { to.write(data) };
+    unsafe {
+        to.write(*data);
+        (*to).captured = captured;
+        (*to).header.length = size_of::<record::Data>() as u32 + captured;
+    }
     if fault {
         counters::bump(Counter::PayloadFault);
     }

@@ -35,6 +35,10 @@ pub static IGNORED: Array<u64> = Array::with_max_entries(limits::IGNORED_SLOTS, 
 #[map]
 pub static CALLS: Array<Call> = Array::with_max_entries(limits::THREAD_SLOTS, 0);
 
+/// Holds one zero, which the verifier does not know to be one: see `read::zero`.
+#[map]
+pub static ZERO: Array<u64> = Array::with_max_entries(1, 0);
+
 /// System-call number -> `spantap_ebpf_common::syscall::op`. Written by the agent before attaching.
 #[map]
 pub static SYSCALLS: Array<u32> = Array::with_max_entries(limits::SYSCALLS, 0);

@@ -1,7 +1,11 @@
 //! Reading memory that is not ours, and convincing the verifier of lengths.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_user, generated as helpers};
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::helpers::generated as helpers;
 use spantap_ebpf_common::{Counter, syscall::op};
+
+use crate::maps::ZERO;
 
 /// Reads a `T` of kernel memory at `base + offset`.
 ///
@@ -9,9 +13,16 @@ use spantap_ebpf_common::{Counter, syscall::op};
 /// 1. Every bit pattern is a valid `T`. (The helper checks the address.)
 #[inline(always)]
 pub unsafe fn kernel<T>(base: u64, offset: u32) -> Result<T, Counter> {
-    // SAFETY: the helper refuses addresses that cannot be read; the caller vouches for `T`.
-    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }
-        .map_err(|_| Counter::KernelReadFailed)
+    // Not aya's wrapper, which clears the place first by a call of memset.
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper refuses addresses that cannot be read, and writes the whole value; the caller vouches for `T`.
+    unsafe {
+        let from = (base + offset as u64) as *const c_void;
+        match helpers::bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, from) {
+            0 => Ok(value.assume_init()),
+            _ => Err(Counter::KernelReadFailed),
+        }
+    }
 }
 
 /// How a program reaches kernel structs.
@@ -69,8 +80,15 @@ impl Kernel for Typed {
 /// 1. Every bit pattern is a valid `T`. (The helper checks the address.)
 #[inline(always)]
 pub unsafe fn user<T>(address: u64) -> Result<T, Counter> {
-    // SAFETY: as above.
-    unsafe { bpf_probe_read_user(address as *const T) }.map_err(|_| Counter::PayloadFault)
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as for `kernel`.
+    unsafe {
+        let from = address as *const c_void;
+        match helpers::bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, from) {
+            0 => Ok(value.assume_init()),
+            _ => Err(Counter::PayloadFault),
+        }
+    }
 }
 
 /// Where the first byte lies that a call of this operation moved, given its second argument; 0 if in no memory of the
@@ -106,6 +124,13 @@ pub fn bound(value: u64, cap: u64) -> u64 {
         );
     }
     bounded
+}
+
+/// Zero. What it is combined with is afterwards unknown to the verifier, which walks the rest of a program once for
+/// each different thing that it knows: forgetting what nobody needs to know any more makes many ways one.
+#[inline(always)]
+pub fn zero() -> u64 {
+    ZERO.get(0).copied().unwrap_or(0)
 }
 
 /// `value` if it is below `size`, a power of two. Like [`bound`], but an `and` gives the verifier bounds also on paths

@@ -7,7 +7,7 @@ pub const COPY_BYTES_DEFAULT: u32 = 4 * 1024;
 /// Buffers of one vectored call that are looked at; what the others moved is a gap.
 pub const IOVECS_MAX: u32 = 8;
 /// Messages of one sendmmsg or recvmmsg that are looked at; the others are a gap.
-pub const MESSAGES_MAX: u32 = 8;
+pub const MESSAGES_MAX: u32 = 4;
 /// Slots of the table that remembers when a thread entered a call, indexed by the low bits of the tid. A power of two.
 pub const THREAD_SLOTS: u32 = 64 * 1024;
 /// Slots of the table of TLS calls in progress, likewise. A thread that finds its slot taken goes to a slower table.

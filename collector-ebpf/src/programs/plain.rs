@@ -19,12 +19,14 @@ use crate::{
 
 /// Hooks `include/trace/events/sock.h: sock_send_length`; checked on 7.3, as are the others of this file.
 #[tracepoint]
+#[inline(always)]
 pub fn plain_send_length(ctx: TracePointContext) -> u32 {
     count(moved(&ctx, true))
 }
 
 /// Hooks `include/trace/events/sock.h: sock_recv_length`.
 #[tracepoint]
+#[inline(always)]
 pub fn plain_recv_length(ctx: TracePointContext) -> u32 {
     count(moved(&ctx, false))
 }
@@ -74,6 +76,7 @@ pub fn plain_sys_enter(ctx: TracePointContext) -> u32 {
 
 /// Hooks `include/trace/events/syscalls.h: sys_exit`.
 #[tracepoint]
+#[inline(always)]
 pub fn plain_sys_exit(ctx: TracePointContext) -> u32 {
     let result = field(&ctx, settings::EVENT_EXIT_RET.load());
     count(

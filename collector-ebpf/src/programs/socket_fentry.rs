@@ -23,6 +23,7 @@ pub fn inet_sendmsg_entry(ctx: FEntryContext) -> i32 {
 
 /// The return of it.
 #[fexit(function = "inet_sendmsg")]
+#[inline(always)]
 pub fn inet_sendmsg_exit(ctx: FExitContext) -> i32 {
     count(leave(ctx.arg(0), Way::Sends, ctx.arg::<i32>(3) as i64))
 }
@@ -35,6 +36,7 @@ pub fn inet6_sendmsg_entry(ctx: FEntryContext) -> i32 {
 
 /// The return of it.
 #[fexit(function = "inet6_sendmsg")]
+#[inline(always)]
 pub fn inet6_sendmsg_exit(ctx: FExitContext) -> i32 {
     count(leave(ctx.arg(0), Way::Sends, ctx.arg::<i32>(3) as i64))
 }
@@ -47,6 +49,7 @@ pub fn inet_recvmsg_entry(ctx: FEntryContext) -> i32 {
 
 /// The return of it.
 #[fexit(function = "inet_recvmsg")]
+#[inline(always)]
 pub fn inet_recvmsg_exit(ctx: FExitContext) -> i32 {
     count(leave(ctx.arg(0), Way::Receives, ctx.arg::<i32>(4) as i64))
 }
@@ -59,6 +62,7 @@ pub fn inet6_recvmsg_entry(ctx: FEntryContext) -> i32 {
 
 /// The return of it.
 #[fexit(function = "inet6_recvmsg")]
+#[inline(always)]
 pub fn inet6_recvmsg_exit(ctx: FExitContext) -> i32 {
     count(leave(ctx.arg(0), Way::Receives, ctx.arg::<i32>(4) as i64))
 }
@@ -72,6 +76,7 @@ pub fn inet_sendpage_entry(ctx: FEntryContext) -> i32 {
 
 /// The return of it.
 #[fexit(function = "inet_sendpage")]
+#[inline(always)]
 pub fn inet_sendpage_exit(ctx: FExitContext) -> i32 {
     count(leave(ctx.arg(0), Way::Sends, ctx.arg(5)))
 }
@@ -85,6 +90,7 @@ pub fn tcp_splice_read_entry(ctx: FEntryContext) -> i32 {
 
 /// The return of it.
 #[fexit(function = "tcp_splice_read")]
+#[inline(always)]
 pub fn tcp_splice_read_exit(ctx: FExitContext) -> i32 {
     count(leave(ctx.arg(0), Way::Receives, ctx.arg(5)))
 }

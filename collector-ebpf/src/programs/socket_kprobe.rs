@@ -44,6 +44,7 @@ pub fn splice_read_kprobe(ctx: ProbeContext) -> u32 {
 
 /// At `net/core/sock.c: void release_sock(struct sock *sk)`, which is entered with the socket's lock held.
 #[kprobe]
+#[inline(always)]
 pub fn release_sock_kprobe(ctx: ProbeContext) -> u32 {
     count(ctx.arg(0).map_or(Ok(()), released))
 }

@@ -47,12 +47,14 @@ pub(super) fn entering(id: u64) {
 
 /// Hooks `include/trace/events/syscalls.h: sys_exit(struct pt_regs *regs, long ret)`; checked on 6.18.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 pub fn sys_exit_typed(ctx: BtfTracePointContext) -> i32 {
     count(try_sys_exit::<Typed>(ctx.arg(0), ctx.arg(1)))
 }
 
 /// The same for kernels that refuse the typed one (before 5.11).
 #[raw_tracepoint(tracepoint = "sys_exit")]
+#[inline(always)]
 pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     count(try_sys_exit::<Checked>(ctx.arg(0), ctx.arg(1)))
 }
@@ -130,6 +132,9 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
         return Err(Counter::MessagesSkipped);
     }
     let size = if shape == op::MESSAGES { messages_bytes(address, result)? } else { result };
+    // Each number of messages was a way of its own.
+    let zero = read::zero();
+    let (size, result) = (size ^ zero, result ^ zero);
     let (before_sent, before_received) = if sends { (size as u32, 0) } else { (0, size as u32) };
     let Some((sock, found)) = connection::find::<Checked>(sk, before_sent, before_received)? else {
         return Ok(());
@@ -159,15 +164,21 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     if discards::<K>(regs, operation)? {
         return emit::uncopied(&data);
     }
+    let zero = read::zero();
+    data.header.flags ^= zero as u16;
+    data.size ^= zero as u32;
+    let shape = shape ^ zero as u32;
     match shape {
         op::BUFFER => emit::buffer(&data, address),
-        op::IOVEC => {
-            emit::iovecs(&data, Vector::OfProcess(address), register::<K>(regs, registers::ARGUMENT_2)?)
-        }
         op::FILE => emit::uncopied(&data),
-        op::MESSAGE => {
-            // SAFETY: integers of the process.
-            let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
+        op::IOVEC | op::MESSAGE => {
+            let (vector, count) = if shape == op::IOVEC {
+                (address, register::<K>(regs, registers::ARGUMENT_2)?)
+            } else {
+                // SAFETY: integers of the process.
+                let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
+                (vector, count)
+            };
             emit::iovecs(&data, Vector::OfProcess(vector), count)
         }
         _ => messages(&mut data, address, result),
@@ -206,7 +217,7 @@ fn messages_bytes(vector: u64, count: u64) -> Result<u64, Counter> {
     Ok(sum)
 }
 
-/// One record per message, of its first buffer; what follows in others is a gap.
+/// One record per message, of the beginning of its first buffer; what follows is a gap.
 #[inline(always)]
 fn messages(data: &mut record::Data, vector: u64, count: u64) -> Result<(), Counter> {
     for i in 0..MESSAGES_MAX as u64 {
@@ -222,12 +233,13 @@ fn messages(data: &mut record::Data, vector: u64, count: u64) -> Result<(), Coun
         }
         // SAFETY: as above.
         let [base, room] = unsafe { read::user::<[u64; 2]>(buffers) }?;
-        let mut first = *data;
-        first.size = if (length as u64) < room { length } else { room as u32 };
-        if first.size > 0 {
-            emit::buffer(&first, base)?;
+        data.size = if (length as u64) < room { length } else { room as u32 };
+        if data.size > 0 {
+            emit::small_buffer(data, base)?;
         }
-        data.position += length as u64;
+        let zero = read::zero();
+        data.position += length as u64 ^ zero;
+        data.size ^= zero as u32;
     }
     Ok(())
 }

@@ -33,6 +33,7 @@ use crate::{
 /// Hooks `include/trace/events/sock.h: sock_send_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
 /// of every send; checked on 6.18.
 #[btf_tracepoint(function = "sock_send_length")]
+#[inline(always)]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     count(moved::<Typed>(ctx.arg(0), ctx.arg(1), true))
 }
@@ -40,6 +41,7 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 /// Hooks `include/trace/events/sock.h: sock_recv_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
 /// of every receive; checked on 6.18.
 #[btf_tracepoint(function = "sock_recv_length")]
+#[inline(always)]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     count(moved::<Typed>(ctx.arg(0), ctx.arg(1), false))
 }
