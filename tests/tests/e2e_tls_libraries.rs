@@ -155,6 +155,31 @@ fn the_library_of_a_wheel_is_found() {
     assert_requests(&finished, "pycurl", &nginx, &["/ok/p1", "/ok/p2", "/ok/p3"]);
 }
 
+/// The HTTP libraries that most Python programs use, which use OpenSSL in two ways.
+#[test]
+fn every_request_of_pythons_http_libraries_is_seen() {
+    let Some(_turn) = machine::ready(&["nginx", "python3", "openssl"]) else { return };
+    let target = machine::agent_binary().and_then(|binary| Some(binary.parent()?.parent()?.to_owned()));
+    let packages = "requests==2.34.2 httpx==0.28.1 aiohttp==3.14.5";
+    let venv = match python::install(&target.expect("a target folder"), packages) {
+        Ok(venv) => venv,
+        Err(skip) => return machine::skipped(&skip),
+    };
+    let nginx = Nginx::start(LOCATIONS);
+    let agent = agent();
+    let mut command = Command::new(venv.join("bin/python"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/http_clients.py"));
+    command.arg(nginx.tls_url("")).env("OTEL_SERVICE_NAME", "http-clients");
+    let _ = Program::run("http-clients", &mut command).success("http-clients");
+    agent.wait_for(75, |span| span.is("http-clients", Kind::Client));
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    let log = nginx.log();
+    let paths: Vec<&str> = log.iter().map(|line| line.uri.as_str()).collect();
+    assert_eq!(paths.len(), 75);
+    assert_requests(&finished, "http-clients", &nginx, &paths);
+}
+
 /// OpenSSL linked into a program; its one session is used for connection after connection.
 #[test]
 fn a_library_that_is_linked_in_is_found() {
