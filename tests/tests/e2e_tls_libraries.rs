@@ -371,6 +371,36 @@ fn repeated_writes_count_once_wherever_the_probes_are() {
     }
 }
 
+/// A request that comes with the first flight of a resumed session (RFC 8446 section 2.3): SSL_write_early_data on one
+/// side, SSL_read_early_data on the other.
+#[test]
+fn early_data_is_seen() {
+    let Some(_turn) = machine::ready(&["nginx", "openssl"]) else { return };
+    let nginx = Nginx::start(&format!("ssl_protocols TLSv1.3;\nssl_early_data on;\n{LOCATIONS}"));
+    let files = folder();
+    let request = |name: &str| {
+        let text = format!("GET /ok/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+        fs::write(files.path().join(name), text).expect("a fresh folder");
+    };
+    request("first");
+    request("early");
+    let agent = agent();
+    let run = |what: &str| {
+        let connect = format!("openssl s_client -quiet -connect 127.0.0.1:{}", nginx.tls_port);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec {connect} {what}")]).current_dir(files.path());
+        Program::run("openssl s_client", &mut command)
+    };
+    let ended = run("-sess_out session < first");
+    assert!(ended.stdout.contains("200 OK"), "{}{}", ended.stdout, ended.stderr);
+    let ended = run("-sess_in session -early_data early < /dev/null");
+    assert!(ended.stdout.contains("200 OK"), "{}{}", ended.stdout, ended.stderr);
+    agent.wait_for(2, |span| span.is("openssl", Kind::Client));
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    assert_requests(&finished, "openssl", &nginx, &["/ok/first", "/ok/early"]);
+}
+
 /// Processes that ask for one thing and are gone, from the very first one on: the host's libraries are watched before
 /// anybody maps them.
 #[test]
