@@ -45,26 +45,30 @@ pub fn script(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Installs a package of the Python index into a virtual environment below `target`, once, and returns that folder.
+/// Installs packages of the Python index (`name==version`, with blanks between them) into a virtual environment below
+/// `target`, once, and returns that folder.
 ///
 /// # Errors
 /// The reason for which it cannot be installed here.
-pub fn install(target: &Path, package: &str) -> Result<PathBuf, Skip> {
-    let folder = target.join(package.replace("==", "-"));
+pub fn install(target: &Path, packages: &str) -> Result<PathBuf, Skip> {
+    let folder = target.join(packages.replace("==", "-").replace(' ', "_"));
     let done = folder.join("installed");
     if done.exists() {
         return Ok(folder);
     }
     let refused = |what: &str, why: &str| {
         let line = why.lines().last().unwrap_or_default();
-        Skip::NoPackage(format!("{package} cannot be installed: {what}: {line}"))
+        Skip::NoPackage(format!("{packages} cannot be installed: {what}: {line}"))
     };
     let venv = Program::run("venv", Command::new("python3").args(["-m", "venv"]).arg(&folder));
     if !venv.status.success() {
         return Err(refused("no virtual environment", &venv.stderr));
     }
     let mut pip = Command::new(folder.join("bin/pip"));
-    let pip = Program::run("pip", pip.args(["install", "--quiet", "--disable-pip-version-check", package]));
+    let pip = Program::run(
+        "pip",
+        pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages.split(' ')),
+    );
     if !pip.status.success() {
         return Err(refused("pip install", &pip.stderr));
     }

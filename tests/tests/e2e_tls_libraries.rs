@@ -155,6 +155,31 @@ fn the_library_of_a_wheel_is_found() {
     assert_requests(&finished, "pycurl", &nginx, &["/ok/p1", "/ok/p2", "/ok/p3"]);
 }
 
+/// The HTTP libraries that most Python programs use, which use OpenSSL in two ways.
+#[test]
+fn every_request_of_pythons_http_libraries_is_seen() {
+    let Some(_turn) = machine::ready(&["nginx", "python3", "openssl"]) else { return };
+    let target = machine::agent_binary().and_then(|binary| Some(binary.parent()?.parent()?.to_owned()));
+    let packages = "requests==2.34.2 httpx==0.28.1 aiohttp==3.14.5";
+    let venv = match python::install(&target.expect("a target folder"), packages) {
+        Ok(venv) => venv,
+        Err(skip) => return machine::skipped(&skip),
+    };
+    let nginx = Nginx::start(LOCATIONS);
+    let agent = agent();
+    let mut command = Command::new(venv.join("bin/python"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/http_clients.py"));
+    command.arg(nginx.tls_url("")).env("OTEL_SERVICE_NAME", "http-clients");
+    let _ = Program::run("http-clients", &mut command).success("http-clients");
+    agent.wait_for(75, |span| span.is("http-clients", Kind::Client));
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    let log = nginx.log();
+    let paths: Vec<&str> = log.iter().map(|line| line.uri.as_str()).collect();
+    assert_eq!(paths.len(), 75);
+    assert_requests(&finished, "http-clients", &nginx, &paths);
+}
+
 /// OpenSSL linked into a program; its one session is used for connection after connection.
 #[test]
 fn a_library_that_is_linked_in_is_found() {
@@ -344,6 +369,36 @@ fn repeated_writes_count_once_wherever_the_probes_are() {
         assert_eq!(seen, [("/ok/after", 200), ("/ok/large", 200)], "{placement}");
         assert!(spans.iter().all(|span| span.is_at(nginx.tls_port)), "{placement}");
     }
+}
+
+/// A request that comes with the first flight of a resumed session (RFC 8446 section 2.3): SSL_write_early_data on one
+/// side, SSL_read_early_data on the other.
+#[test]
+fn early_data_is_seen() {
+    let Some(_turn) = machine::ready(&["nginx", "openssl"]) else { return };
+    let nginx = Nginx::start(&format!("ssl_protocols TLSv1.3;\nssl_early_data on;\n{LOCATIONS}"));
+    let files = folder();
+    let request = |name: &str| {
+        let text = format!("GET /ok/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+        fs::write(files.path().join(name), text).expect("a fresh folder");
+    };
+    request("first");
+    request("early");
+    let agent = agent();
+    let run = |what: &str| {
+        let connect = format!("openssl s_client -quiet -connect 127.0.0.1:{}", nginx.tls_port);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec {connect} {what}")]).current_dir(files.path());
+        Program::run("openssl s_client", &mut command)
+    };
+    let ended = run("-sess_out session < first");
+    assert!(ended.stdout.contains("200 OK"), "{}{}", ended.stdout, ended.stderr);
+    let ended = run("-sess_in session -early_data early < /dev/null");
+    assert!(ended.stdout.contains("200 OK"), "{}{}", ended.stdout, ended.stderr);
+    agent.wait_for(2, |span| span.is("openssl", Kind::Client));
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    assert_requests(&finished, "openssl", &nginx, &["/ok/first", "/ok/early"]);
 }
 
 /// Processes that ask for one thing and are gone, from the very first one on: the host's libraries are watched before

@@ -118,13 +118,17 @@ fn collect<'d, 'n>(
     names: &[&'n str],
     found: &mut Vec<(&'n str, Function)>,
 ) {
+    let mut initials = [false; 256];
+    names.iter().filter_map(|name| name.bytes().next()).for_each(|byte| initials[usize::from(byte)] = true);
     for symbol in symbols {
-        if symbol.is_undefined() || symbol.kind() != SymbolKind::Text {
+        // Most of a large program's hundred thousands of symbols begin with an underscore.
+        let Ok(name) = symbol.name_bytes() else { continue };
+        if !name.first().is_some_and(|byte| initials[usize::from(*byte)]) {
             continue;
         }
-        let Ok(name) = symbol.name() else { continue };
-        let Some(&wanted) = names.iter().find(|wanted| **wanted == name) else { continue };
-        if found.iter().all(|(known, _)| *known != wanted) {
+        let Some(&wanted) = names.iter().find(|wanted| wanted.as_bytes() == name) else { continue };
+        let is_function = !symbol.is_undefined() && symbol.kind() == SymbolKind::Text;
+        if is_function && found.iter().all(|(known, _)| *known != wanted) {
             found.push((wanted, Function { address: symbol.address(), size: symbol.size() }));
         }
     }
