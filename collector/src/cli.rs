@@ -30,6 +30,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Show the requests in a packet capture (pcap, pcapng); needs no privileges
     Replay(ReplayArgs),
+    /// Say what works on this machine, what does not, and what to do; exit status 0 only if everything does
+    Check(CheckArgs),
     /// Work with configuration files
     Config {
         /// What to do with them.
@@ -62,6 +64,17 @@ pub struct RunArgs {
     /// At the end, print the accounts: what came in, what went out, what was left out and why
     #[arg(long)]
     pub accounts: bool,
+}
+
+/// Options of `check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// One JSON object instead of a screen
+    #[arg(long)]
+    pub json: bool,
+    /// Configuration file: the section `capture` applies
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Options of `demo`.

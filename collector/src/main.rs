@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use spantap::{
     app::{self, Agent, Naming, Outputs, Pace},
-    cli::{Cli, Command, ConfigCommand, Format, ReplayArgs, RunArgs},
+    cli::{CheckArgs, Cli, Command, ConfigCommand, Format, ReplayArgs, RunArgs},
     demo,
     export::Pressure,
 };
@@ -29,7 +29,13 @@ fn main() -> ExitCode {
             demo::run(&args)
         }
         Some(Command::Replay(args)) => replay(&args),
-        Some(Command::Config { command: ConfigCommand::Check { file } }) => check(&file),
+        Some(Command::Check(args)) => match check(&args) {
+            Ok(true) => Ok(()),
+            // What is wrong stands on the screen.
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
+        Some(Command::Config { command: ConfigCommand::Check { file } }) => check_config(&file),
         Some(Command::Workload { part, port }) => demo::workload(part, port),
     };
     match result {
@@ -85,8 +91,21 @@ fn replay(args: &ReplayArgs) -> Result<()> {
     Ok(())
 }
 
+/// Says what works on this machine; true if everything does.
+fn check(args: &CheckArgs) -> Result<bool> {
+    let (config, _) = configuration(args.config.as_deref())?;
+    start_log(LogLevel::Error);
+    let check = app::Check::run(&config.spantap.capture);
+    if args.json {
+        println!("{}", check.to_json());
+    } else {
+        anstream::print!("{check}");
+    }
+    Ok(check.is_full_capture())
+}
+
 /// Checks a configuration file.
-fn check(file: &Path) -> Result<()> {
+fn check_config(file: &Path) -> Result<()> {
     load(file)?;
     anstream::println!("{}: no problems", file.display());
     Ok(())

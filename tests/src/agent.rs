@@ -2,15 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
+use tempfile::TempDir;
+
 use crate::{
     machine,
     otlp::{self, Point, Span},
-    program::{Ended, Program, wait_until},
+    program::{Ended, Program, folder, wait_until},
 };
 
 /// A command that runs the agent, without what this test's own environment says about exporters.
@@ -23,6 +27,39 @@ pub fn command(arguments: &[&str]) -> Command {
     }
     command.args(arguments).env_remove("CLICOLOR_FORCE");
     command
+}
+
+/// The user `nobody` of Debian.
+pub const NOBODY: u32 = 65_534;
+
+/// A copy of the agent where others may run it, too; it goes with the folder.
+#[must_use]
+pub fn copy_for_all() -> (TempDir, PathBuf) {
+    let folder = folder();
+    let all = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder.path(), all.clone()).expect("our own folder");
+    let binary = folder.path().join("spantap");
+    fs::copy(machine::agent_binary().expect("machine::ready has found it"), &binary).expect("a fresh folder");
+    fs::set_permissions(&binary, all).expect("our own file");
+    (folder, binary)
+}
+
+/// The same command as [`NOBODY`] with these capabilities and no others (`sys_ptrace`), run from `binary`.
+#[must_use]
+pub fn with_capabilities(binary: &Path, capabilities: &[&str], command: &Command) -> Command {
+    let list = capabilities.iter().fold("-all".to_owned(), |list, name| format!("{list},+{name}"));
+    let nobody = NOBODY.to_string();
+    let mut wrapped = Command::new("setpriv");
+    wrapped.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"]);
+    wrapped.args(["--inh-caps", &list, "--ambient-caps", &list]).arg(binary).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped.current_dir("/");
+    wrapped
 }
 
 /// Runs the agent until it ends by itself.

@@ -41,7 +41,7 @@ pub struct Logged {
 }
 
 impl Nginx {
-    /// Starts it with these `location` blocks; files are those of [`Nginx::folder`]`/www`.
+    /// Starts it with these `location` blocks; files are those of [`Nginx::folder`]`/www`, which is `%BASE%/www` there.
     #[must_use]
     pub fn start(locations: &str) -> Self {
         let folder = folder();
@@ -50,10 +50,10 @@ impl Nginx {
         certificate(folder.path());
         let base = folder.path().display().to_string();
         let configuration = CONFIGURATION
+            .replace("%LOCATIONS%", locations)
             .replace("%BASE%", &base)
             .replace("%PLAIN%", &port.to_string())
-            .replace("%TLS%", &tls_port.to_string())
-            .replace("%LOCATIONS%", locations);
+            .replace("%TLS%", &tls_port.to_string());
         let file = folder.path().join("nginx.conf");
         fs::write(&file, configuration).expect("a fresh folder");
         let mut command = Command::new(machine::find_program("nginx").expect("machine::ready has found it"));

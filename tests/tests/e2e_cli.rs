@@ -10,7 +10,7 @@ use std::{
 };
 
 use spantap_tests::{
-    agent::{self, Accounts, Agent},
+    agent::{self, Accounts, Agent, NOBODY},
     client::{curl, fetch},
     config::ConfigFile,
     machine,
@@ -34,7 +34,7 @@ fn wrong_usage_is_exit_code_2() {
 #[test]
 fn without_root_it_says_what_to_do() {
     let Some(_turn) = machine::ready(&[]) else { return };
-    let (_folder, binary) = copy_for_all();
+    let (_folder, binary) = agent::copy_for_all();
     for arguments in [&[][..], &["run"], &["run", "--format", "otlp-json"]] {
         let mut command = std::process::Command::new(&binary);
         let ended = Program::run("spantap", command.args(arguments).uid(NOBODY).gid(NOBODY).current_dir("/"));
@@ -50,7 +50,7 @@ fn without_root_it_says_what_to_do() {
 #[test]
 fn without_root_the_demo_is_a_recording() {
     let Some(_turn) = machine::ready(&[]) else { return };
-    let (_folder, binary) = copy_for_all();
+    let (_folder, binary) = agent::copy_for_all();
     let mut command = std::process::Command::new(&binary);
     let ended = Program::run("spantap", command.arg("demo").uid(NOBODY).gid(NOBODY).current_dir("/"));
     assert_eq!(ended.code(), Some(0), "{ended:?}");
@@ -301,18 +301,6 @@ fn programs() -> Option<usize> {
     })
 }
 
-/// A copy of the agent where others may run it, too.
-fn copy_for_all() -> (tempfile::TempDir, PathBuf) {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = folder();
-    let all = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(folder.path(), all.clone()).expect("our own folder");
-    let binary = folder.path().join("spantap");
-    fs::copy(machine::agent_binary().expect("machine::ready has found it"), &binary).expect("a fresh folder");
-    fs::set_permissions(&binary, all).expect("our own file");
-    (folder, binary)
-}
-
 fn recording() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../collector/src/demo/recording.pcap")
 }
@@ -327,6 +315,3 @@ fn nth_record(pcap: &[u8], n: usize) -> usize {
     }
     at
 }
-
-/// The user `nobody` of Debian.
-const NOBODY: u32 = 65_534;

@@ -30,7 +30,7 @@ use crate::{
     connection::Table,
     discovery::{Placement, Selection, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts},
     export::Pressure,
-    kernel::{Attacher, Ignored, Kernel, KernelError, Losses, Source},
+    kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Weight},
     processors::Processors,
     telemetry::Clock,
 };
@@ -74,7 +74,7 @@ impl Agent {
     /// # Errors
     /// See [`AppError`].
     pub fn start(config: &Config) -> Result<Self, AppError> {
-        let kernel = Kernel::start(&wiring::kernel_settings(&config.spantap.capture))?;
+        let mut kernel = Kernel::start(&wiring::kernel_settings(&config.spantap.capture))?;
         tracing::debug!(backend = kernel.backend.name(), "kernel programs attached");
         for (program, reason) in &kernel.degraded {
             tracing::warn!(
@@ -83,10 +83,16 @@ impl Agent {
                 "a kernel program could not be attached; what it sees is missing"
             );
         }
+        say_missing(&mut kernel.attacher);
+        // Before the first thread is started, and after everything that others may be forbidden to open.
+        let files = wiring::open_files(config)?;
+        if let Err(error) = kernel::give_up_others() {
+            tracing::warn!(%error, "capabilities that are not needed could not be given up");
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let stop = Arc::new(AtomicBool::new(false));
         runtime.spawn(stop_on_signal(Arc::clone(&stop)));
-        let outputs = Outputs::start(config, runtime.handle(), Pressure::Drop)?;
+        let outputs = Outputs::start_with(config, files, runtime.handle(), Pressure::Drop)?;
         let mut common = services::common_attributes();
         add_configured(&mut common, &config.spantap.resource);
         let mut pipeline = Pipeline::new(
@@ -181,6 +187,22 @@ fn say_stopping() {
         tracing::info!("{STOPPING}");
     } else if std::io::stderr().is_terminal() {
         anstream::eprintln!("{STOPPING}");
+    }
+}
+
+/// Says which capabilities are missing, and what is lost without them.
+fn say_missing(attacher: &mut Attacher) {
+    for capability in kernel::Held::own().missing() {
+        // Some kernels want it for probes and others do not: only trying tells.
+        if capability.is_for_probes() && attacher.try_probing(&mut Report::new()).is_ok() {
+            continue;
+        }
+        match capability.weight {
+            Weight::All | Weight::Part => {
+                tracing::warn!("{} is missing: {}", capability.name, capability.without);
+            }
+            Weight::Cost => tracing::debug!("{} is missing: {}", capability.name, capability.without),
+        }
     }
 }
 

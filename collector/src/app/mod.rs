@@ -2,13 +2,14 @@
 
 mod agent;
 mod cadence;
-
+pub mod check;
 mod pipeline;
 mod recording;
 mod summary;
 mod wiring;
 
 pub use agent::{Agent, AppError};
+pub use check::Check;
 pub use pipeline::{Naming, Pipeline};
 pub use recording::{Pace, replay};
 pub use summary::Summary;

@@ -1,6 +1,11 @@
 //! From the configuration to running parts: exporters, readers of metrics, the settings of each stage.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use http::{HeaderName, HeaderValue, Uri};
 use spantap_config as config;
@@ -56,6 +61,8 @@ pub struct Outputs {
     printed: Vec<std::sync::Arc<OutputStats>>,
     /// These, in words.
     local: [Vec<String>; 2],
+    /// Those that are open already.
+    files: OpenFiles,
 }
 
 /// In [`Outputs::local`].
@@ -68,7 +75,20 @@ impl Outputs {
     /// # Errors
     /// See [`WiringError`].
     pub fn start(config: &config::Config, runtime: &Handle, pressure: Pressure) -> Result<Self, WiringError> {
-        let mut outputs = Self::default();
+        Self::start_with(config, open_files(config)?, runtime, pressure)
+    }
+
+    /// The same with the files of [`open_files`].
+    ///
+    /// # Errors
+    /// As [`Outputs::start`].
+    pub(super) fn start_with(
+        config: &config::Config,
+        files: OpenFiles,
+        runtime: &Handle,
+        pressure: Pressure,
+    ) -> Result<Self, WiringError> {
+        let mut outputs = Self { files, ..Self::default() };
         for processor in &config.tracer_provider.processors {
             match &processor.exporter {
                 config::Exporter::Console => {
@@ -159,7 +179,7 @@ impl Outputs {
     fn stream(&mut self, stream: &config::OutputStream, pressure: Pressure) -> Result<Output, WiringError> {
         let config::OutputStream::File(path) = stream else { return self.stdout(pressure) };
         let name = path.display().to_string();
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let file = self.files.get(path).map_or_else(|| open(path), File::try_clone);
         let output = file.and_then(|file| Output::new(&name, Box::new(file), pressure));
         let output = output.map_err(|error| unusable(&name, &error))?;
         self.printed.push(output.stats());
@@ -242,6 +262,29 @@ impl Outputs {
     pub fn destinations(&self) -> impl Iterator<Item = &DestinationStats> {
         self.stats.iter().map(AsRef::as_ref)
     }
+}
+
+/// The output files of a configuration, opened for appending.
+pub(super) type OpenFiles = HashMap<PathBuf, File>;
+
+/// Opens all of them: that may need rights that are given up before the outputs start.
+///
+/// # Errors
+/// The first that cannot be opened.
+pub(super) fn open_files(config: &config::Config) -> Result<OpenFiles, WiringError> {
+    let spans = config.tracer_provider.processors.iter().map(|processor| &processor.exporter);
+    let metrics = config.meter_provider.readers.iter().map(|reader| &reader.exporter);
+    let mut files = OpenFiles::new();
+    for exporter in spans.chain(metrics) {
+        let config::Exporter::OtlpFile(config::OutputStream::File(path)) = exporter else { continue };
+        let file = open(path).map_err(|error| unusable(&path.display().to_string(), &error))?;
+        files.insert(path.clone(), file);
+    }
+    Ok(files)
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    std::fs::OpenOptions::new().create(true).append(true).open(path)
 }
 
 fn format_name(format: config::StdoutFormat) -> &'static str {

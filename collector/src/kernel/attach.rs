@@ -1,19 +1,23 @@
 //! Probes in TLS libraries: one set per file, whichever process or container maps it.
 
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use aya::{
     Ebpf,
     maps::{Array, MapData},
     programs::{
         ProgramError, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope},
     },
 };
+use object::{Object, ObjectSegment, ReadCache};
 
 use spantap_ebpf_common::limits;
 
-use super::error::{chain, refusal};
+use super::{
+    backend::{Attempt, Report},
+    error::{chain, refusal},
+};
 
 /// What a function of a TLS library does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,6 +127,22 @@ impl Attacher {
         (attached, refused)
     }
 
+    /// Loads every program that libraries are probed with, and attaches one of them for a moment, where nobody runs
+    /// into it: at the entry point of our own executable.
+    ///
+    /// # Errors
+    /// Why the kernel refuses to probe files.
+    pub fn try_probing(&mut self, report: &mut Report) -> Result<(), String> {
+        let refused = self.load_once();
+        report.extend(PROGRAMS.iter().map(|&program| {
+            let reason = refused.iter().find_map(|text| text.strip_prefix(program)?.strip_prefix(": "));
+            Attempt { program: program.to_owned(), refused: reason.map(str::to_owned) }
+        }));
+        let offset = entry_point(OWN_EXECUTABLE).map_err(|error| format!("{OWN_EXECUTABLE}: {error}"))?;
+        let link = self.link("ssl_free", Path::new(OWN_EXECUTABLE), offset)?;
+        self.uprobe("ssl_free")?.detach(link).map_err(|error| chain(&error))
+    }
+
     fn load_once(&mut self) -> Vec<String> {
         if std::mem::replace(&mut self.loaded, true) {
             return Vec::new();
@@ -143,13 +163,34 @@ impl Attacher {
     }
 
     fn attach(&mut self, name: &str, file: &Path, offset: u64) -> Result<(), String> {
+        self.link(name, file, offset).map(drop)
+    }
+
+    fn link(&mut self, name: &str, file: &Path, offset: u64) -> Result<UProbeLinkId, String> {
         let location = UProbeAttachLocation::AbsoluteOffset(offset);
-        self.uprobe(name)?.attach(location, file, UProbeScope::AllProcesses).map(drop).map_err(|error| {
+        self.uprobe(name)?.attach(location, file, UProbeScope::AllProcesses).map_err(|error| {
             match chain(&error) {
                 // Since CVE-2025-38466 the kernel asks for more than CAP_PERFMON here.
-                text if text.contains("os error 13") => format!("{text}; it may need CAP_SYS_ADMIN"),
+                text if text.contains("os error 13") => {
+                    format!("{text}; this kernel wants CAP_SYS_ADMIN for it")
+                }
                 text => text,
             }
         })
     }
+}
+
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
+
+/// Where in an ELF file its first instruction is.
+fn entry_point(path: &str) -> Result<u64, Box<dyn std::error::Error>> {
+    let cache = ReadCache::new(File::open(path)?);
+    let file = object::File::parse(&cache)?;
+    let address = file.entry();
+    file.segments()
+        .find_map(|segment| {
+            let within = address.checked_sub(segment.address()).filter(|at| *at < segment.size())?;
+            Some(segment.file_range().0 + within)
+        })
+        .ok_or_else(|| "its entry point is in no segment".into())
 }

@@ -27,6 +27,18 @@ pub enum Backend {
 /// Programs that could not be attached, with the reason.
 pub type Degraded = Vec<(&'static str, String)>;
 
+/// What became of each program that was tried.
+pub type Report = Vec<Attempt>;
+
+/// A program that was loaded and attached, or refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its name.
+    pub program: String,
+    /// Why it was refused, with the last lines of the verifier's log.
+    pub refused: Option<String>,
+}
+
 /// A program that could not be attached, and why.
 type Refused = (&'static str, String);
 
@@ -113,6 +125,9 @@ const KPROBES: &[Hook] = &[
 const GONE: &str = "inet_sendpage";
 
 impl Backend {
+    /// Every one but [`Backend::Auto`].
+    pub const ALL: &'static [Self] = &[Self::Sockets, Self::Fentry, Self::Kprobes, Self::Syscalls];
+
     /// As in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -169,6 +184,7 @@ pub(super) fn attach(
     backend: Backend,
     preemption: Preemption,
     btf: &Btf,
+    report: &mut Report,
 ) -> Result<Degraded, Refused> {
     let (hooks, common) = match (backend, preemption.tracepoints) {
         (Backend::Sockets, false) => (SOCKETS, COMMON),
@@ -179,20 +195,20 @@ pub(super) fn attach(
         (Backend::Kprobes, true) => (KPROBES, COMMON_PLAIN),
         (Backend::Syscalls | Backend::Auto, true) => (SYSCALLS_PLAIN, COMMON_PLAIN),
         (Backend::Syscalls | Backend::Auto, false) => {
-            let mut degraded = attach_syscalls(ebpf, btf)?;
-            degraded.extend(attach_all(ebpf, COMMON, btf)?);
+            let mut degraded = attach_syscalls(ebpf, btf, report)?;
+            degraded.extend(attach_all(ebpf, COMMON, btf, report)?);
             return Ok(degraded);
         }
     };
-    let mut degraded = attach_all(ebpf, hooks, btf)?;
-    degraded.extend(attach_all(ebpf, common, btf)?);
+    let mut degraded = attach_all(ebpf, hooks, btf, report)?;
+    degraded.extend(attach_all(ebpf, common, btf, report)?);
     Ok(degraded)
 }
 
-fn attach_all(ebpf: &mut Ebpf, hooks: &[Hook], btf: &Btf) -> Result<Degraded, Refused> {
+fn attach_all(ebpf: &mut Ebpf, hooks: &[Hook], btf: &Btf, report: &mut Report) -> Result<Degraded, Refused> {
     let mut degraded = Vec::new();
     for hook in hooks {
-        match attach_one(ebpf, hook.program, hook.at, btf) {
+        match attach_one(ebpf, hook.program, hook.at, btf, report) {
             Ok(()) => {}
             Err(detail) if hook.needed => return Err((hook.program, detail)),
             Err(_) if hook.at == GONE && !features::has_function(GONE) => {}
@@ -202,18 +218,31 @@ fn attach_all(ebpf: &mut Ebpf, hooks: &[Hook], btf: &Btf) -> Result<Degraded, Re
     Ok(degraded)
 }
 
-fn attach_syscalls(ebpf: &mut Ebpf, btf: &Btf) -> Result<Degraded, Refused> {
-    if let Err(detail) = attach_one(ebpf, "sys_exit_typed", "sys_exit", btf) {
+fn attach_syscalls(ebpf: &mut Ebpf, btf: &Btf, report: &mut Report) -> Result<Degraded, Refused> {
+    if let Err(detail) = attach_one(ebpf, "sys_exit_typed", "sys_exit", btf, report) {
         tracing::debug!(detail, "no typed tracepoints; reading through the checking helper");
-        attach_one(ebpf, "sys_exit", "sys_exit", btf).map_err(|detail| ("sys_exit", detail))?;
+        attach_one(ebpf, "sys_exit", "sys_exit", btf, report).map_err(|detail| ("sys_exit", detail))?;
     }
-    let entry = attach_one(ebpf, "sys_enter", "sys_enter", btf);
+    let entry = attach_one(ebpf, "sys_enter", "sys_enter", btf, report);
     Ok(entry.err().map(|detail| ("sys_enter", detail)).into_iter().collect())
+}
+
+/// Loads and attaches a program, and reports it.
+fn attach_one(
+    ebpf: &mut Ebpf,
+    program: &str,
+    at: &str,
+    btf: &Btf,
+    report: &mut Report,
+) -> Result<(), String> {
+    let result = load_and_attach(ebpf, program, at, btf);
+    report.push(Attempt { program: program.to_owned(), refused: result.clone().err() });
+    result
 }
 
 /// Loads a program, unless that was done before, and attaches it. One whose arguments carry types reads them by plain
 /// loads, which the verifier follows through `btf`.
-fn attach_one(ebpf: &mut Ebpf, program: &str, at: &str, btf: &Btf) -> Result<(), String> {
+fn load_and_attach(ebpf: &mut Ebpf, program: &str, at: &str, btf: &Btf) -> Result<(), String> {
     let refused = |error| refusal(&error);
     match ebpf.program_mut(program) {
         Some(Program::BtfTracePoint(program)) => {

@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use super::capabilities::{Held, Weight};
+
 /// Something without which the kernel cannot be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// Capabilities that the process lacks.
+    /// Capabilities that the process lacks and without which nothing is seen.
     Capabilities(Vec<&'static str>),
+    /// The process is in a user namespace, whose capabilities do not reach the kernel's own things.
+    UserNamespace,
     /// The kernel shows no BTF.
     Btf,
     /// Another operating system, or /proc is not mounted.
@@ -20,8 +24,13 @@ impl fmt::Display for Missing {
         match self {
             Self::Capabilities(names) => write!(
                 f,
-                "no permission to load eBPF programs: {} missing\nrun it as root: sudo spantap",
+                "no permission to load eBPF programs: {} missing\nrun it as root: sudo spantap, or with what `spantap check` names",
                 names.join(", ")
+            ),
+            Self::UserNamespace => write!(
+                f,
+                "no permission to load eBPF programs from inside a user namespace\nrun it outside, as root: sudo \
+                 spantap; in a container, one without userns mapping"
             ),
             Self::Btf => write!(
                 f,
@@ -38,21 +47,18 @@ impl fmt::Display for Missing {
     }
 }
 
-/// The capabilities that are needed, by their number in `include/uapi/linux/capability.h`.
-const CAPABILITIES: &[(u32, &str)] = &[
-    (39, "CAP_BPF"),        // load programs, make maps
-    (38, "CAP_PERFMON"),    // tracepoints and uprobes that read memory
-    (19, "CAP_SYS_PTRACE"), // /proc/PID/{maps,environ,root} of other users
-];
-const CAP_SYS_ADMIN: u32 = 21; // stands for the first two, on every kernel
-
 /// Checks what can be checked without trying.
 ///
 /// # Errors
 /// The first thing that is missing.
 pub fn preflight() -> Result<(), Missing> {
-    let status = std::fs::read_to_string("/proc/self/status").map_err(|_| Missing::Proc)?;
-    let missing = missing_capabilities(&status);
+    std::fs::metadata("/proc/self/status").map_err(|_| Missing::Proc)?;
+    let held = Held::own();
+    if held.in_user_namespace {
+        return Err(Missing::UserNamespace);
+    }
+    let missing: Vec<_> =
+        held.missing().filter(|one| one.weight == Weight::All).map(|one| one.name).collect();
     if !missing.is_empty() {
         return Err(Missing::Capabilities(missing));
     }
@@ -65,20 +71,6 @@ pub fn preflight() -> Result<(), Missing> {
         return Err(Missing::Lockdown);
     }
     Ok(())
-}
-
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
-        .unwrap_or(0);
-    let has = |number: u32| effective >> number & 1 == 1;
-    CAPABILITIES
-        .iter()
-        .filter(|&&(number, _)| !(has(number) || number >= 38 && has(CAP_SYS_ADMIN)))
-        .map(|&(_, name)| name)
-        .collect()
 }
 
 /// True if the kernel may preempt a thread that runs in it, and with it a program of ours; also if that is not known.
@@ -119,19 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_are_read_from_the_effective_set() {
-        assert_eq!(missing_capabilities("CapEff:\t000001ffffffffff\n"), Vec::<&str>::new());
-        assert_eq!(missing_capabilities("CapEff:\t0000000000280000\n"), Vec::<&str>::new());
-        assert_eq!(missing_capabilities("CapPrm:\t000001ffffffffff\nCapEff:\t0000000000000000\n").len(), 3);
-        assert_eq!(missing_capabilities("CapEff:\t000000c000000000\n"), ["CAP_SYS_PTRACE"]);
-        assert_eq!(missing_capabilities("").len(), 3);
-    }
-
-    #[test]
     fn every_message_says_what_to_do() {
-        for missing in
-            [Missing::Btf, Missing::Proc, Missing::Lockdown, Missing::Capabilities(vec!["CAP_BPF"])]
-        {
+        for missing in [
+            Missing::Btf,
+            Missing::Proc,
+            Missing::Lockdown,
+            Missing::UserNamespace,
+            Missing::Capabilities(vec!["CAP_BPF"]),
+        ] {
             assert_eq!(missing.to_string().lines().count(), 2, "{missing}");
         }
     }

@@ -8,7 +8,7 @@ use spantap_ebpf_common::limits;
 
 use super::{
     attach::Attacher,
-    backend::{self, Backend, Degraded, Preemption},
+    backend::{self, Backend, Degraded, Preemption, Report},
     error::{KernelError, chain},
     features,
     ignored::Ignored,
@@ -66,11 +66,19 @@ impl Kernel {
     /// # Errors
     /// See [`KernelError`]; each says what to do.
     pub fn start(settings: &Settings) -> Result<Self, KernelError> {
+        Self::start_reporting(settings, &mut Report::new())
+    }
+
+    /// The same; `report` says of each program what became of it, also when it fails.
+    ///
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn start_reporting(settings: &Settings, report: &mut Report) -> Result<Self, KernelError> {
         features::preflight().map_err(KernelError::Missing)?;
         raise_memlock();
         let types = offsets::resolve()?;
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf { detail: chain(&error) })?;
-        let (mut ebpf, backend, degraded) = first_that_attaches(settings, &types, &btf)?;
+        let (mut ebpf, backend, degraded) = first_that_attaches(settings, &types, &btf, report)?;
         let take = |ebpf: &mut Ebpf, name: &'static str| {
             ebpf.take_map(name).ok_or(KernelError::Maps { detail: format!("the object has no map {name}") })
         };
@@ -90,6 +98,7 @@ fn first_that_attaches(
     settings: &Settings,
     types: &Types,
     btf: &Btf,
+    report: &mut Report,
 ) -> Result<(Ebpf, Backend, Degraded), KernelError> {
     let preemption = Preemption::of_kernel(types);
     tracing::debug!(?preemption, "what the kernel may preempt of our programs");
@@ -97,7 +106,7 @@ fn first_that_attaches(
     for backend in backend::candidates(settings.backend, preemption) {
         let mut ebpf = load(settings, types, backend)?;
         fill_syscalls(&mut ebpf)?;
-        match backend::attach(&mut ebpf, backend, preemption, btf) {
+        match backend::attach(&mut ebpf, backend, preemption, btf, report) {
             Ok(degraded) => return Ok((ebpf, backend, degraded)),
             Err((program, detail)) => {
                 tracing::debug!(

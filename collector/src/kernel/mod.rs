@@ -3,6 +3,7 @@
 mod attach;
 mod backend;
 mod btf;
+mod capabilities;
 mod error;
 mod features;
 mod ignored;
@@ -12,7 +13,8 @@ mod offsets;
 mod source;
 
 pub use attach::{Attacher, Does, Moved, Probe};
-pub use backend::Backend;
+pub use backend::{Attempt, Backend, Report};
+pub use capabilities::{CAPABILITIES, Capability, Held, Weight, give_up_others, is_in_pid_namespace};
 pub use error::KernelError;
 pub use features::{Missing, preflight};
 pub use ignored::Ignored;
