@@ -10,7 +10,7 @@ use spantap_ebpf_common::{
 };
 
 use crate::{
-    counters, emit,
+    counters, emit, ignored,
     maps::{CONNECTIONS, Connection, connection_flag},
     read::{self, Checked, Kernel},
     settings,
@@ -59,6 +59,9 @@ pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
 /// nobody knows whose it will be.
 #[inline(always)]
 pub fn established(sk: u64, unsaid: u32) -> Result<(), Counter> {
+    if !ignored::started() {
+        return Ok(()); // what passes until then would be a gap at its beginning
+    }
     let Some(sock) = Checked::tcp(sk)? else { return Ok(()) };
     let connection = Connection {
         id: new_id(),

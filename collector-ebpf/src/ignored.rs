@@ -1,14 +1,26 @@
-//! Processes that are left alone: the agent itself, and those that it was told to ignore.
+//! Processes that are left alone: the agent itself, and those that it was told to ignore; all, until every program is
+//! attached.
 
 use spantap_ebpf_common::limits::IGNORED_SLOTS;
 
-use crate::{maps::IGNORED, settings};
+use crate::{
+    maps::{IGNORED, STARTED},
+    settings,
+};
 
 /// Whether the calls of the process behind `pid_tgid` are not reported.
 #[inline(always)]
 pub fn is(pid_tgid: u64) -> bool {
     let tgid = (pid_tgid >> 32) as u32;
-    tgid == settings::AGENT_TGID.load() || IGNORED.get(slot(tgid)).is_some_and(|&held| held == tgid as u64)
+    tgid == settings::AGENT_TGID.load()
+        || !started()
+        || IGNORED.get(slot(tgid)).is_some_and(|&held| held == tgid as u64)
+}
+
+/// Whether every program is attached.
+#[inline(always)]
+pub fn started() -> bool {
+    STARTED.get(0).is_some_and(|&started| started != 0)
 }
 
 /// The process is another one from now on.

@@ -25,6 +25,10 @@ pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entri
 #[map]
 pub static THREADS: Array<Thread> = Array::with_max_entries(limits::THREAD_SLOTS, 0);
 
+/// 1 when all programs are attached: until then no call is reported. Written by the agent.
+#[map]
+pub static STARTED: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Low bits of the tgid -> a process that is left alone, 0 if none. Written by the agent; the programs clear it when the
 /// process ends or runs something else. Of two processes that share a slot the later one has it.
 #[map]

@@ -194,14 +194,14 @@ pub(super) fn attach(
         (Backend::Kprobes, false) => (KPROBES, COMMON),
         (Backend::Kprobes, true) => (KPROBES, COMMON_PLAIN),
         (Backend::Syscalls | Backend::Auto, true) => (SYSCALLS_PLAIN, COMMON_PLAIN),
-        (Backend::Syscalls | Backend::Auto, false) => {
-            let mut degraded = attach_syscalls(ebpf, btf, report)?;
-            degraded.extend(attach_all(ebpf, COMMON, btf, report)?);
-            return Ok(degraded);
-        }
+        (Backend::Syscalls | Backend::Auto, false) => (&[] as &[Hook], COMMON),
     };
-    let mut degraded = attach_all(ebpf, hooks, btf, report)?;
-    degraded.extend(attach_all(ebpf, common, btf, report)?);
+    // The ends of connections first: a connection that is met must be forgotten when its socket is used for another.
+    let mut degraded = attach_all(ebpf, common, btf, report)?;
+    degraded.extend(attach_all(ebpf, hooks, btf, report)?);
+    if hooks.is_empty() {
+        degraded.extend(attach_syscalls(ebpf, btf, report)?);
+    }
     Ok(degraded)
 }
 

@@ -2,7 +2,7 @@
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, MapData, MapError},
+    maps::{Array, Map, MapData, MapError},
 };
 use spantap_ebpf_common::limits;
 
@@ -87,9 +87,17 @@ impl Kernel {
         let counters = take(&mut ebpf, "COUNTERS")?;
         let losses = Losses::new(counters, ebpf.programs().filter_map(|(_, program)| program.fd().ok()))
             .map_err(maps)?;
+        begin(take(&mut ebpf, "STARTED")?)?;
         return_memory();
         Ok(Self { source, losses, ignored, attacher: Attacher::new(ebpf), backend, degraded })
     }
+}
+
+/// From here on calls are reported: everything is attached. A program that saw a request before another could see its
+/// response would tell of one that was never answered.
+fn begin(started: Map) -> Result<(), KernelError> {
+    let mut started: Array<MapData, u32> = Array::try_from(started).map_err(maps)?;
+    started.set(0, 1, 0).map_err(maps)
 }
 
 /// Tries the backends in turn, each with an object of its own: what was attached before a program was refused goes
