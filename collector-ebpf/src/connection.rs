@@ -52,7 +52,20 @@ pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
         connection.flags |= connection_flag::RECEIVED_KNOWN;
     }
     CONNECTIONS.insert(sk, connection, 0).map_err(|_| Counter::ConnectionTableFull)?;
-    announce(sock, connection.id, role | flag::FROM_START)
+    let said = announce(sock, connection.id, role | flag::FROM_START);
+    if matches!(said, Err(Counter::RingFull))
+        && let Some(made) = CONNECTIONS.get_ptr_mut(sk)
+    {
+        let unsaid = if role == flag::CLIENT {
+            connection_flag::UNSAID_CLIENT
+        } else {
+            connection_flag::UNSAID_SERVER
+        };
+        // SAFETY: a map value lives as long as the program runs.
+        unsafe { (*made).flags |= unsaid };
+        return Ok(());
+    }
+    said
 }
 
 /// Remembers a connection whose handshake has just ended; it is announced by the first call that uses it, for here
@@ -87,11 +100,8 @@ pub fn find<K: Tcp>(
         let Some(sock) = K::known(sk) else { return Ok(None) };
         // SAFETY: a map value lives as long as the program runs.
         let entry = unsafe { &mut *known };
-        let unsaid = entry.flags & (connection_flag::UNSAID_CLIENT | connection_flag::UNSAID_SERVER);
-        if unsaid != 0 {
-            entry.flags &= !unsaid;
-            let role = if unsaid == connection_flag::UNSAID_CLIENT { flag::CLIENT } else { flag::SERVER };
-            announce(sock, entry.id, role | flag::FROM_START)?;
+        if entry.flags & connection_flag::UNSAID != 0 {
+            say(sock, entry);
         }
         return Ok(Some((sock, known)));
     }
@@ -103,12 +113,35 @@ pub fn find<K: Tcp>(
         // As they were before this call.
         sent_seq: sock.write_seq()?.wrapping_sub(sent),
         received_seq: sock.copied_seq()?.wrapping_sub(received),
-        flags: connection_flag::RECEIVED_KNOWN,
+        flags: connection_flag::RECEIVED_KNOWN | connection_flag::UNSAID_OLDER,
         _pad: 0,
     };
     CONNECTIONS.insert(sk, connection, 0).map_err(|_| Counter::ConnectionTableFull)?;
-    announce(sock, connection.id, 0)?;
-    Ok(CONNECTIONS.get_ptr_mut(sk).map(|made| (sock, made)))
+    let Some(made) = CONNECTIONS.get_ptr_mut(sk) else { return Ok(None) };
+    // SAFETY: as above.
+    say(sock, unsafe { &mut *made });
+    Ok(Some((sock, made)))
+}
+
+/// Announces a connection that is not announced yet. Where the ring is full its next call tries again, and this one's
+/// bytes are not lost with the announcement; if there never is room, that is counted at its end.
+#[inline(always)]
+fn say<K: Kernel>(sock: Sock<K>, entry: &mut Connection) {
+    let mut flags = match entry.flags & connection_flag::UNSAID {
+        connection_flag::UNSAID_CLIENT => flag::CLIENT | flag::FROM_START,
+        connection_flag::UNSAID_SERVER => flag::SERVER | flag::FROM_START,
+        _ => 0,
+    };
+    if entry.sent != 0 || entry.received != 0 {
+        // Its first bytes were lost when it could not be announced.
+        flags &= !flag::FROM_START;
+    }
+    match announce(sock, entry.id, flags) {
+        Err(Counter::RingFull) => return,
+        Err(counter) => counters::bump(counter),
+        Ok(()) => {}
+    }
+    entry.flags &= !connection_flag::UNSAID;
 }
 
 #[inline(always)]

@@ -104,10 +104,14 @@ pub mod connection_flag {
     pub const RECEIVED_KNOWN: u32 = 1 << 0;
     /// A TLS session is bound to it: its bytes are ciphertext and are not reported.
     pub const TLS: u32 = 1 << 1;
-    /// Not announced yet, since it was met where no process could be named: this end connected.
+    /// Not announced yet, since it was met where no process could be named, or the ring was full: this end connected.
     pub const UNSAID_CLIENT: u32 = 1 << 2;
     /// Likewise: this end accepted.
     pub const UNSAID_SERVER: u32 = 1 << 3;
+    /// Likewise: it is older than the agent.
+    pub const UNSAID_OLDER: u32 = 1 << 4;
+    /// Not announced yet: one of the three above.
+    pub const UNSAID: u32 = UNSAID_CLIENT | UNSAID_SERVER | UNSAID_OLDER;
     /// From this bit on: how many calls were searched for a ClientHello.
     pub const LOOKS_SHIFT: u32 = 28;
 }

@@ -38,6 +38,12 @@ pub struct Logged {
     pub milliseconds: f64,
     /// The client's port.
     pub client_port: u16,
+    /// The number that nginx gave the connection.
+    pub connection: u64,
+    /// Bytes of the request, its head included.
+    pub request_bytes: u64,
+    /// Bytes of the answer, its head included.
+    pub response_bytes: u64,
 }
 
 impl Nginx {
@@ -141,6 +147,9 @@ impl Logged {
             milliseconds: words.next()?.parse::<f64>().ok()? * 1e3,
             method: words.next()?.to_owned(),
             uri: words.next()?.to_owned(),
+            connection: words.next()?.parse().ok()?,
+            request_bytes: words.next()?.parse().ok()?,
+            response_bytes: words.next()?.parse().ok()?,
         })
     }
 }
@@ -169,7 +178,8 @@ worker_processes 1;
 pid %BASE%/nginx.pid;
 events { worker_connections 1024; }
 http {
-    log_format truth '$remote_port $status $request_time $request_method $request_uri';
+    log_format truth '$remote_port $status $request_time $request_method $request_uri '
+                     '$connection $request_length $bytes_sent';
     access_log %BASE%/access.log truth;
     client_body_temp_path %BASE%/body;
     proxy_temp_path %BASE%/proxy;

@@ -130,6 +130,10 @@ function response()
     end
 end
 
+function done(summary)
+    io.write("bytes received: ", string.format("%d", summary.bytes), "\n")
+end
+
 function is_there(name)
     local file = io.open(name)
     return file and file:close()

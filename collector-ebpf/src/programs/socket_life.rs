@@ -29,8 +29,11 @@ pub(super) fn destroyed(sk: u64) -> Result<(), Counter> {
     // SAFETY: copied out at once.
     let Some(connection) = unsafe { CONNECTIONS.get(sk) }.copied() else { return Ok(()) };
     let _ = CONNECTIONS.remove(sk);
-    if connection.flags & (connection_flag::UNSAID_CLIENT | connection_flag::UNSAID_SERVER) != 0 {
-        return Ok(()); // nobody has heard of it
+    if connection.flags & connection_flag::UNSAID != 0 {
+        if connection.sent | connection.received == 0 {
+            return Ok(()); // nobody has heard of it
+        }
+        counters::bump(Counter::RingFull); // there was never room to announce it
     }
     emit::fixed(record::Close {
         header: emit::header(kind::CLOSE, 0, size_of::<record::Close>(), emit::now()),
