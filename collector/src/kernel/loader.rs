@@ -2,7 +2,7 @@
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, Map, MapData, MapError},
+    maps::{Array, MapData, MapError},
 };
 use spantap_ebpf_common::limits;
 
@@ -87,7 +87,7 @@ impl Kernel {
         let counters = take(&mut ebpf, "COUNTERS")?;
         let losses = Losses::new(counters, ebpf.programs().filter_map(|(_, program)| program.fd().ok()))
             .map_err(maps)?;
-        begin(take(&mut ebpf, "STARTED")?)?;
+        begin(&mut ebpf)?;
         return_memory();
         Ok(Self { source, losses, ignored, attacher: Attacher::new(ebpf), backend, degraded })
     }
@@ -95,8 +95,11 @@ impl Kernel {
 
 /// From here on calls are reported: everything is attached. A program that saw a request before another could see its
 /// response would tell of one that was never answered.
-fn begin(started: Map) -> Result<(), KernelError> {
-    let mut started: Array<MapData, u32> = Array::try_from(started).map_err(maps)?;
+fn begin(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    let map = ebpf
+        .map_mut("STARTED")
+        .ok_or(KernelError::Maps { detail: "the object has no map STARTED".into() })?;
+    let mut started: Array<&mut MapData, u32> = Array::try_from(map).map_err(maps)?;
     started.set(0, 1, 0).map_err(maps)
 }
 
