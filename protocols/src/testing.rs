@@ -322,6 +322,44 @@ pub fn check_gaps(protocol: &dyn Protocol, fixture: &Fixture) {
     }
 }
 
+/// Each call in turn is lost, and some pairs of calls. As in a live capture that is noticed only when the next call of
+/// its direction is seen, whose times the gap bears: what comes out is true.
+///
+/// # Panics
+/// If not so.
+pub fn check_lost_calls(protocol: &dyn Protocol, fixture: &Fixture) {
+    let truth = run(protocol, fixture);
+    let count = fixture.chunks.len();
+    for first in (0..count).take(LOST_CALLS_MAX) {
+        for second in first..count.min(first + 4) {
+            let what = format!("{}: calls {first} and {second} are lost", fixture.name);
+            let mut driver = Driver::new(protocol, fixture.context(true));
+            let mut missing = [0; 2];
+            for (n, Chunk { direction, first_at, last_at, bytes }) in fixture.chunks.iter().enumerate() {
+                let missing = &mut missing[*direction as usize];
+                if n == first || n == second {
+                    *missing += bytes.len() as u64;
+                    continue;
+                }
+                if *missing > 0 {
+                    driver.gap(*direction, *first_at, *last_at, std::mem::take(missing));
+                }
+                driver.feed(*direction, *first_at, *last_at, bytes);
+            }
+            // The record of the connection's end says how many bytes there were.
+            let end = fixture.closed_at();
+            for direction in [Direction::ToServer, Direction::ToClient] {
+                driver.gap(direction, end, end, missing[direction as usize]);
+            }
+            driver.close(end);
+            check_found(&driver.exchanges, &truth, end, false, &what);
+        }
+    }
+}
+
+/// Calls of a long fixture that are lost.
+const LOST_CALLS_MAX: usize = 200;
+
 /// Of each call only a prefix was copied, however short: what comes out is true. Also if that may not be the start.
 ///
 /// # Panics

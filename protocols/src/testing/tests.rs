@@ -59,6 +59,11 @@ fn after_a_gap_nothing_is_wrong_and_the_parser_recovers() {
 }
 
 #[test]
+fn after_lost_calls_nothing_is_wrong() {
+    each(check_lost_calls);
+}
+
+#[test]
 fn of_cut_calls_nothing_is_wrong() {
     each(check_copy_limits);
 }
