@@ -2,13 +2,21 @@
 //!
 //! Files are read piece by piece: an executable may have hundreds of megabytes, of which the symbols are a few.
 
-use std::{fs::File, io::Read};
+use std::{
+    fs::File,
+    io::{self, Read},
+};
 
-use memchr::memmem;
-use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
+use object::{
+    Endianness, FileKind, ReadCache, ReadRef, elf,
+    read::elf::{FileHeader, ProgramHeader},
+};
 
-/// Bytes of a table of names that are looked at. Chromium's has 8 MB, a debug build of a large Rust program's 60.
-const NAMES_BYTES_MAX: u64 = 256 * 1024 * 1024;
+use super::symbols::Table;
+
+/// Sections and segments that a file may have. Large programs have some dozens, object files with a section for each
+/// function some ten thousands.
+const PARTS_MAX: u32 = 1 << 18;
 
 /// A function of an ELF file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +29,11 @@ pub struct Function {
 
 /// An ELF file that is read as needed.
 pub struct Image {
+    /// For the small parts: headers and code.
     cache: ReadCache<File>,
+    file: File,
     segments: Vec<Segment>,
+    tables: Vec<Table>,
     is_x86_64: bool,
 }
 
@@ -39,34 +50,26 @@ impl Image {
     ///
     /// # Errors
     /// The file is no ELF file that can be read.
-    pub fn new(file: File) -> Result<Self, object::Error> {
-        let cache = ReadCache::new(file);
-        let file = object::File::parse(&cache)?;
-        let is_x86_64 = file.architecture() == object::Architecture::X86_64;
-        let segments = file
-            .segments()
-            .map(|segment| {
-                let (offset, size) = segment.file_range();
-                Segment { address: segment.address(), offset, size }
-            })
-            .collect();
-        Ok(Self { cache, segments, is_x86_64 })
+    pub fn new(file: File) -> io::Result<Self> {
+        // Both share a descriptor's position, which only the cache uses.
+        let cache = ReadCache::new(file.try_clone()?);
+        let kind = FileKind::parse(&cache).map_err(io::Error::other)?;
+        let headers = match kind {
+            FileKind::Elf64 => headers::<elf::FileHeader64<Endianness>>(&cache, true),
+            FileKind::Elf32 => headers::<elf::FileHeader32<Endianness>>(&cache, false),
+            _ => return Err(io::Error::other("not an ELF file")),
+        };
+        let (is_x86_64, segments, tables) = headers.map_err(io::Error::other)?;
+        Ok(Self { cache, file, segments, tables, is_x86_64 })
     }
 
     /// The named functions, among the dynamic symbols and, where there are any, the local ones.
     ///
     /// # Errors
     /// The file's tables make no sense.
-    pub fn functions<'n>(&self, names: &[&'n str]) -> Result<Vec<(&'n str, Function)>, object::Error> {
-        let file = object::File::parse(&self.cache)?;
-        let mut found: Vec<(&str, Function)> = Vec::new();
-        if mentions(&file, ".dynstr", names) {
-            collect(file.dynamic_symbols(), names, &mut found);
-        }
-        // The names of a stripped library's exports stand in the first table, so the second one is rarely there.
-        if mentions(&file, ".strtab", names) {
-            collect(file.symbols(), names, &mut found);
-        }
+    pub fn functions<'n>(&self, names: &[&'n str]) -> io::Result<Vec<(&'n str, Function)>> {
+        let mut found = Vec::new();
+        self.tables.iter().try_for_each(|table| table.find(&self.file, names, &mut found))?;
         Ok(found)
     }
 
@@ -103,35 +106,33 @@ pub fn is_elf(file: &mut File) -> bool {
     file.read_exact(&mut magic).is_ok() && magic == *b"\x7fELF"
 }
 
-/// Whether a table of names has one of these. Saves walking the symbols of most files.
-fn mentions<'d>(file: &object::File<'d, &'d ReadCache<File>>, table: &str, names: &[&str]) -> bool {
-    let Some(section) = file.section_by_name(table).filter(|section| section.size() <= NAMES_BYTES_MAX)
-    else {
-        return false;
-    };
-    let Ok(bytes) = section.data() else { return false };
-    names.iter().any(|name| memmem::find(bytes, name.as_bytes()).is_some())
-}
+/// Whether the machine is x86-64; the segments; the tables of symbols.
+type Headers = (bool, Vec<Segment>, Vec<Table>);
 
-fn collect<'d, 'n>(
-    symbols: impl Iterator<Item = impl ObjectSymbol<'d>>,
-    names: &[&'n str],
-    found: &mut Vec<(&'n str, Function)>,
-) {
-    let mut initials = [false; 256];
-    names.iter().filter_map(|name| name.bytes().next()).for_each(|byte| initials[usize::from(byte)] = true);
-    for symbol in symbols {
-        // Most of a large program's hundred thousands of symbols begin with an underscore.
-        let Ok(name) = symbol.name_bytes() else { continue };
-        if !name.first().is_some_and(|byte| initials[usize::from(*byte)]) {
-            continue;
-        }
-        let Some(&wanted) = names.iter().find(|wanted| wanted.as_bytes() == name) else { continue };
-        let is_function = !symbol.is_undefined() && symbol.kind() == SymbolKind::Text;
-        if is_function && found.iter().all(|(known, _)| *known != wanted) {
-            found.push((wanted, Function { address: symbol.address(), size: symbol.size() }));
-        }
-    }
+fn headers<Elf: FileHeader<Endian = Endianness>>(
+    cache: &ReadCache<File>,
+    is_64: bool,
+) -> object::Result<Headers> {
+    let header = Elf::parse(cache)?;
+    let endian = header.endian()?;
+    let segments = match header.phnum(endian, cache)? {
+        0..=PARTS_MAX => header.program_headers(endian, cache)?,
+        _ => &[],
+    };
+    let sections = match header.shnum(endian, cache)? {
+        0..=PARTS_MAX => header.section_headers(endian, cache)?,
+        _ => &[],
+    };
+    let segments = segments
+        .iter()
+        .filter(|segment| segment.p_type(endian) == elf::PT_LOAD)
+        .map(|segment| {
+            let (offset, size) = segment.file_range(endian);
+            Segment { address: segment.p_vaddr(endian).into(), offset, size }
+        })
+        .collect();
+    let is_x86_64 = header.e_machine(endian) == elf::EM_X86_64;
+    Ok((is_x86_64, segments, Table::all_of::<Elf>(sections, endian, is_64)))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod machine_code;
 pub mod procfs;
 pub mod selection;
 pub mod services;
+mod symbols;
 pub mod tls;
 pub mod tls_library;
 

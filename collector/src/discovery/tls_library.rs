@@ -3,6 +3,8 @@
 //! A library is known by its symbols, not by its name: wheels rename it, executables link it in, and other libraries
 //! have functions of the same names (libgnutls-openssl wraps GnuTLS, NSS has an `SSL_` family of its own).
 
+use std::io;
+
 use super::{
     executable::{Function, Image},
     machine_code::{self, CODE_BYTES_MAX, Code64},
@@ -112,7 +114,7 @@ pub struct Library {
 ///
 /// # Errors
 /// The file's symbols cannot be read.
-pub fn identify(image: &Image, placement: Placement) -> Result<Option<Library>, object::Error> {
+pub fn identify(image: &Image, placement: Placement) -> io::Result<Option<Library>> {
     let names: Vec<&'static str> =
         CANDIDATES.iter().map(|candidate| candidate.name).chain([PEEK, GET_RANDOM]).collect();
     let functions = image.functions(&names)?;
