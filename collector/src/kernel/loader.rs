@@ -88,6 +88,7 @@ impl Kernel {
         let losses = Losses::new(counters, ebpf.programs().filter_map(|(_, program)| program.fd().ok()))
             .map_err(maps)?;
         begin(&mut ebpf)?;
+        drop(btf); // some 20 MB
         return_memory();
         Ok(Self { source, losses, ignored, attacher: Attacher::new(ebpf), backend, degraded })
     }
