@@ -52,11 +52,15 @@ impl Exporter for Pretty {
         self.output.flush();
     }
 
-    fn shutdown(&mut self, deadline: Instant) {
+    fn begin_shutdown(&mut self, _deadline: Instant) {
         if let Some(table) = self.table.take().filter(|table| !table.is_empty()) {
             self.output.line("");
             self.output.line(&table.render());
         }
+    }
+
+    fn shutdown(&mut self, deadline: Instant) {
+        self.begin_shutdown(deadline);
         self.output.finish(deadline);
     }
 
