@@ -192,7 +192,7 @@ mod tests {
     fn lines() -> Vec<Record> {
         let mut slow = record(Role::Client, 404);
         slow.attributes.remove(key::URL_PATH);
-        slow.attributes.push(key::URL_FULL, Value::Static("https://api.example.org/v1/items?limit=10"));
+        slow.attributes.set(key::URL_FULL, Value::Static("https://api.example.org/v1/items?limit=10"));
         slow.end.0 += 2_345_000_000;
         slow.outcome = Outcome::Error("404".into());
         let mut lost = record(Role::Client, 200);
