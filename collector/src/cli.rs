@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "spantap", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
     after_help = "Without a command it watches every process of this host and prints their requests:\n  \
-    sudo spantap\nTo send them to an OpenTelemetry backend instead, name its address:\n  \
+    sudo spantap\nTo send them to an OpenTelemetry backend instead, give its URL:\n  \
     sudo OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 spantap"
 )]
 pub struct Cli {

@@ -62,7 +62,9 @@ fn run(args: &RunArgs) -> Result<()> {
     }
     let agent = Agent::start(&config)?;
     anstream::eprintln!("{DIM}{}{DIM:#}", agent.describe_outputs());
-    anstream::eprintln!("{DIM}watching every process of this host; Ctrl-C ends{DIM:#}");
+    let watched =
+        if config.spantap.discovery.include.is_empty() { "every process" } else { "the selected processes" };
+    anstream::eprintln!("{DIM}watching {watched} of this host; Ctrl-C ends{DIM:#}");
     let summary = agent.run(args.duration);
     if args.accounts {
         eprint!("{summary}");
@@ -118,7 +120,7 @@ fn configuration(file: Option<&Path>) -> Result<(Config, Vec<String>)> {
     if let Some(file) = file.map(Path::to_path_buf).or(named) {
         return Ok((load(&file)?, Vec::new()));
     }
-    let from = Config::from_environment(&environment);
+    let from = Config::from_environment(&environment)?;
     Ok((from.config, from.warnings))
 }
 

@@ -1,9 +1,11 @@
 //! The standard `OTEL_*` variables, for running without a file.
 //!
 //! Specification: a variable that is empty is not set, the variable of a signal goes before the one of all signals,
-//! and a value that cannot be understood is warned of and ignored. With a file these variables mean nothing, except
-//! where the file names them.
+//! and a value that cannot be understood is warned of and ignored. One thing is stricter here: an endpoint that cannot
+//! be understood is an error, because the default in its place would send to a host that nobody named. With a file
+//! these variables mean nothing, except where the file names them.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +26,19 @@ pub struct FromEnvironment {
     pub warnings: Vec<String>,
 }
 
+/// Variables that must not be ignored and cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentError(Vec<String>);
+
+impl fmt::Display for EnvironmentError {
+    /// One line for each, without its value: it may hold a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for EnvironmentError {}
+
 /// The file that `OTEL_CONFIG_FILE` names.
 #[must_use]
 pub fn config_file(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
@@ -32,9 +47,14 @@ pub fn config_file(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
 
 impl Config {
     /// Reads the `OTEL_*` variables. An endpoint is enough to send there; without one, everything goes to the terminal.
-    #[must_use]
-    pub fn from_environment(env: &dyn Fn(&str) -> Option<String>) -> FromEnvironment {
-        let mut reader = Variables { env, warnings: Vec::new() };
+    ///
+    /// # Errors
+    /// An endpoint that is used and cannot be understood.
+    pub fn from_environment(
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<FromEnvironment, EnvironmentError> {
+        let mut reader = Variables { env, warnings: Vec::new(), errors: Vec::new() };
+        reader.warn_of_unsupported();
         let mut config = Self::default();
         let resource = reader.get("OTEL_RESOURCE_ATTRIBUTES", pairs::parse).unwrap_or_default();
         let service =
@@ -47,7 +67,11 @@ impl Config {
         config.tracer_provider.processors = exporters.into_iter().map(|to| reader.batch(to)).collect();
         let exporters = reader.exporters(Signal::Metrics);
         config.meter_provider.readers = exporters.into_iter().map(|to| reader.periodic(to)).collect();
-        FromEnvironment { config, warnings: reader.warnings }
+        if reader.errors.is_empty() {
+            Ok(FromEnvironment { config, warnings: reader.warnings })
+        } else {
+            Err(EnvironmentError(reader.errors))
+        }
     }
 }
 
@@ -55,6 +79,7 @@ impl Config {
 struct Variables<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     warnings: Vec<String>,
+    errors: Vec<String>,
 }
 
 impl Variables<'_> {
@@ -81,6 +106,46 @@ impl Variables<'_> {
     fn set<T>(&mut self, name: &str, target: &mut T, read: impl FnOnce(&str) -> Result<T, String>) {
         if let Some(value) = self.get(name, read) {
             *target = value;
+        }
+    }
+
+    /// Says of standard variables that ask for what there is not: silence would look like consent.
+    fn warn_of_unsupported(&mut self) {
+        self.get("OTEL_SDK_DISABLED", |text| {
+            // Any other value means false.
+            if text.eq_ignore_ascii_case("true") {
+                Err("spantap watches and exports as long as it runs".to_owned())
+            } else {
+                Ok(())
+            }
+        });
+        self.get("OTEL_TRACES_SAMPLER", |text| {
+            if ["always_on", "parentbased_always_on"].contains(&text) {
+                Ok(())
+            } else {
+                Err("there is no sampling yet, every span is exported".to_owned())
+            }
+        });
+    }
+
+    /// The endpoint in `name`; one that cannot be understood is an error.
+    fn endpoint(&mut self, name: &str, transport: Transport, insecure: bool, path: &str) -> Option<Endpoint> {
+        let value = (self.env)(name)?;
+        let value = value.trim();
+        if value.is_empty() {
+            return None;
+        }
+        match endpoint(value, transport, insecure, path) {
+            Ok(endpoint) => Some(endpoint),
+            Err(why) => {
+                let hint = if value.contains("://") { "" } else { "; write http://HOST:PORT" };
+                let error = format!("{name}: {why}{hint}");
+                // The variable of all signals is asked for by each.
+                if !self.errors.contains(&error) {
+                    self.errors.push(error);
+                }
+                None
+            }
         }
     }
 
@@ -129,9 +194,9 @@ impl Variables<'_> {
         let mut otlp = OtlpExporter::new(transport, signal);
         let insecure = self.of_signal(signal, "INSECURE", boolean).unwrap_or(false);
         let own = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", upper(signal));
-        let endpoint = self.get(&own, |text| endpoint(text, transport, insecure, "")).or_else(|| {
+        let endpoint = self.endpoint(&own, transport, insecure, "").or_else(|| {
             let path = if signal == Signal::Traces { "/v1/traces" } else { "/v1/metrics" };
-            self.get("OTEL_EXPORTER_OTLP_ENDPOINT", |text| endpoint(text, transport, insecure, path))
+            self.endpoint("OTEL_EXPORTER_OTLP_ENDPOINT", transport, insecure, path)
         });
         otlp.endpoint = endpoint.unwrap_or(otlp.endpoint);
         otlp.headers = self.of_signal(signal, "HEADERS", headers).unwrap_or_default();
@@ -255,6 +320,10 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> FromEnvironment {
+        try_read(variables).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn try_read(variables: &[(&str, &str)]) -> Result<FromEnvironment, EnvironmentError> {
         let env =
             |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         Config::from_environment(&env)
@@ -323,19 +392,52 @@ mod tests {
     #[test]
     fn what_cannot_be_understood_is_ignored_with_a_warning() {
         let from = read(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "not a url"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("OTEL_METRICS_EXPORTER", "prometheus"),
             ("OTEL_LOG_LEVEL", "loud"),
         ]);
-        assert_eq!(traces(&from).endpoint.as_str(), "http://localhost:4318/v1/traces");
-        assert_eq!(from.warnings.len(), 5, "each is said once: {:?}", from.warnings);
+        assert_eq!(from.warnings.len(), 4, "each is said once: {:?}", from.warnings);
         let warnings = from.warnings.join("\n");
-        for name in ["ENDPOINT", "HEADERS", "PROTOCOL", "OTEL_METRICS_EXPORTER", "OTEL_LOG_LEVEL"] {
+        for name in ["HEADERS", "PROTOCOL", "OTEL_METRICS_EXPORTER", "OTEL_LOG_LEVEL"] {
             assert!(warnings.contains(name), "{name} in {warnings}");
         }
         assert!(!warnings.contains("secret"));
+    }
+
+    #[test]
+    fn an_endpoint_that_cannot_be_understood_is_an_error_and_never_the_default() {
+        let expected = "OTEL_EXPORTER_OTLP_ENDPOINT: the URL must begin with http:// or https://; \
+                        write http://HOST:PORT";
+        for value in ["localhost:4318", "collector:4318", "collector"] {
+            let error = try_read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", value)]).unwrap_err();
+            assert_eq!(error.to_string(), expected, "said once for {value}");
+        }
+        let own = [
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:notaport"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"),
+        ];
+        let error = try_read(&own).unwrap_err().to_string();
+        assert_eq!(error, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: the URL has no valid port");
+        let unused = [("OTEL_EXPORTER_OTLP_ENDPOINT", "c"), ("OTEL_TRACES_EXPORTER", "console")];
+        assert!(try_read(&unused).is_err(), "metrics use it");
+    }
+
+    #[test]
+    fn what_is_not_supported_is_said() {
+        for (name, value, warnings) in [
+            ("OTEL_SDK_DISABLED", "true", 1),
+            ("OTEL_SDK_DISABLED", "false", 0),
+            ("OTEL_TRACES_SAMPLER", "traceidratio", 1),
+            ("OTEL_TRACES_SAMPLER", "always_off", 1),
+            ("OTEL_TRACES_SAMPLER", "always_on", 0),
+            ("OTEL_TRACES_SAMPLER", "parentbased_always_on", 0),
+        ] {
+            let from = read(&[(name, value)]);
+            assert_eq!(from.warnings.len(), warnings, "{name}={value}");
+            assert!(from.warnings.iter().all(|warning| warning.starts_with(name)));
+        }
     }
 
     #[test]

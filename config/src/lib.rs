@@ -39,7 +39,7 @@ pub use capture::{Backend, Capture, CaptureTls, ProbePlacement};
 pub use discovery::{Discovery, Rule};
 pub use distribution::Spantap;
 pub use endpoint::Endpoint;
-pub use environment::{FromEnvironment, config_file};
+pub use environment::{EnvironmentError, FromEnvironment, config_file};
 pub use error::{Location, Problem, ProblemKind, Problems};
 pub use exporter::{Compression, Exporter, Header, OtlpExporter, OutputStream, Tls, Transport};
 pub use glob::Glob;

@@ -306,3 +306,13 @@ proptest! {
         let _ = parse(&full, Path::new("f"), &CONTEXT).map_err(|problems| problems.to_string());
     }
 }
+
+#[test]
+fn braces_between_brackets_need_quotes() {
+    let routes = |patterns: &str| ours(&format!("routes:\n  patterns: {patterns}"));
+    let said = said(&routes("[/users/{id}, /static/**]"));
+    assert!(said.contains("hint: put values with { } in quotes"), "{said}");
+    let quoted = routes(r#"["/users/{id}", "/static/**"]"#);
+    let config = check(&format!("file_format: \"1.1\"\n{quoted}")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.spantap.routes.patterns.len(), 2);
+}

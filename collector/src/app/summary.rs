@@ -75,6 +75,10 @@ impl Summary {
         let mut passed: Vec<_> = passed.into_iter().map(|(name, n)| (words(name), n)).collect();
         passed.push(("spans".into(), counts.records));
         let mut left_out: Vec<_> = lost.into_iter().map(|(name, n)| (words(name), n)).collect();
+        let counters = pipeline.table().counters();
+        // A session may be bound to a stream that was not counted as ciphertext yet, never the other way round.
+        let unread = counters.ciphertext_streams.saturating_sub(counters.ciphertext_streams_read);
+        left_out.push(("TLS connections whose plaintext is not seen".into(), unread));
         left_out.push(("exchanges of processes that are not watched".into(), counts.excluded));
         left_out.extend(
             pipeline
@@ -84,10 +88,13 @@ impl Summary {
         );
         for destination in pipeline.outputs().destinations() {
             let signal = destination.signal().name();
-            passed.push((format!("{signal} exported"), destination.exported()));
-            passed.push((format!("{signal} requests retried"), destination.retries()));
-            left_out
-                .extend(dropped(destination).map(|(reason, n)| (format!("{signal} dropped: {reason}"), n)));
+            let rivals = pipeline.outputs().destinations().filter(|d| d.signal() == destination.signal());
+            let (to, by) = of_several(rivals.count(), destination.endpoint());
+            passed.push((format!("{signal} exported{to}"), destination.exported()));
+            passed.push((format!("{signal} requests retried{to}"), destination.retries()));
+            left_out.extend(
+                dropped(destination).map(|(reason, n)| (format!("{signal} dropped{by}: {reason}"), n)),
+            );
         }
         for output in pipeline.outputs().printed() {
             let name = output.name();
@@ -101,6 +108,15 @@ impl Summary {
     /// A kernel-side or later loss by its words; for tests.
     pub fn left_out(&self) -> impl Iterator<Item = (&str, u64)> {
         self.left_out.iter().map(|(name, n)| (name.as_str(), *n))
+    }
+}
+
+/// What names one of several destinations of a signal; a single one needs no name.
+fn of_several(destinations: usize, endpoint: &str) -> (String, String) {
+    if destinations > 1 {
+        (format!(" to {endpoint}"), format!(" for {endpoint}"))
+    } else {
+        Default::default()
     }
 }
 

@@ -218,9 +218,14 @@ impl Outputs {
     }
 
     pub(super) fn shutdown(&mut self, deadline: Instant, unix: UnixNanos) {
-        self.spans.shutdown(deadline);
+        // All begin before one is waited for: a backend that is away uses up the whole time until the deadline.
+        self.spans.begin_shutdown(deadline);
         for reader in &mut self.readers {
             reader.exporter.on_metrics(&reader.aggregator.collect(unix));
+            reader.exporter.begin_shutdown(deadline);
+        }
+        self.spans.shutdown(deadline);
+        for reader in &mut self.readers {
             reader.exporter.shutdown(deadline);
         }
         let printed = self.printed.iter().filter_map(|output| output.undelivered());
@@ -382,3 +387,7 @@ pub(super) fn route_settings(routes: &config::Routes) -> RouteSettings {
         routes_max: routes.max_per_service as usize,
     }
 }
+
+#[cfg(test)]
+#[path = "wiring_tests.rs"]
+mod tests;

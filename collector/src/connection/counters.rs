@@ -46,6 +46,8 @@ counters! {
     revoked_streams,
     /// Streams that were found to carry TLS records or to lie below a TLS session.
     ciphertext_streams,
+    /// Those of them below a TLS session whose plaintext is seen.
+    ciphertext_streams_read,
     /// Streams dropped because there were too many.
     evicted_streams,
     /// Exchanges that were open on them.

@@ -234,6 +234,8 @@ impl Stream {
             lane.queue.recycle(&mut shared.spare);
             lane.blocked_at = None;
         }
+        let known = matches!(self.state, State::Ciphertext { strays: None });
+        shared.counters.ciphertext_streams_read += u64::from(!known);
         self.become_ciphertext(None, shared);
     }
 

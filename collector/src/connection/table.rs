@@ -282,6 +282,7 @@ impl Table {
             connection.begun = true;
         }
         self.shared.counters.ciphertext_streams += u64::from(birth.below_tls);
+        self.shared.counters.ciphertext_streams_read += u64::from(birth.below_tls);
         let slot = self.streams.insert(Named { id: data.stream, value: Stream::new(birth) });
         self.stream_slots.insert(data.stream, slot);
         slot

@@ -30,7 +30,12 @@ pub trait Exporter: Send {
     /// Called several times a second: flush what has waited long enough.
     fn tick(&mut self, now: Instant);
 
-    /// Flushes everything, at the latest until `deadline`. Nothing is called afterwards.
+    /// Flushes without waiting: nothing more comes. Called on every exporter before any of them is waited for, so that
+    /// one whose backend is away takes no time from the others. Calling it twice does no harm.
+    fn begin_shutdown(&mut self, deadline: Instant);
+
+    /// Waits until everything is out, at the latest until `deadline`; begins the shutdown if that was not done. Nothing
+    /// is called afterwards.
     fn shutdown(&mut self, deadline: Instant);
 
     /// True once its output is gone for good (the reader of a pipe has left): the agent may as well end.
@@ -64,8 +69,14 @@ impl Exporters {
         self.0.iter_mut().for_each(|exporter| exporter.tick(now));
     }
 
-    /// To each exporter, one after the other within the same deadline.
+    /// To each exporter.
+    pub fn begin_shutdown(&mut self, deadline: Instant) {
+        self.0.iter_mut().for_each(|exporter| exporter.begin_shutdown(deadline));
+    }
+
+    /// Waits for each exporter within the same deadline, after all of them have begun.
     pub fn shutdown(&mut self, deadline: Instant) {
+        self.begin_shutdown(deadline);
         self.0.iter_mut().for_each(|exporter| exporter.shutdown(deadline));
     }
 

@@ -23,6 +23,9 @@ pub enum ErrorKind {
     /// It does not begin like a pcap or pcapng file.
     #[error("not a capture file: expected pcap or pcapng")]
     NotACapture,
+    /// It has no byte.
+    #[error("the file is empty")]
+    Empty,
     /// It ends in the middle of something.
     #[error("the file is truncated: it ends in the middle of a record")]
     Truncated,

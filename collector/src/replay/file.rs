@@ -82,13 +82,15 @@ impl<R: Read> FrameReader<R> {
     /// Reads the file's header.
     ///
     /// # Errors
-    /// [`ErrorKind::NotACapture`], [`ErrorKind::LinkType`] if no packet of it could be understood, or as in
+    /// [`ErrorKind::Empty`], [`ErrorKind::NotACapture`], [`ErrorKind::LinkType`] if no packet of it could be understood, or as in
     /// [`FrameReader::next`].
     pub(super) fn new(file: &Path, reader: R) -> Result<Self, ReplayError> {
         let format = Format::PcapNg { order: Order::Little, interfaces: Vec::new(), last_ns: 0 };
         let mut this =
             Self { file: file.to_path_buf(), reader, offset: 0, record: 0, buffer: Vec::new(), format };
-        this.read_exact(4)?;
+        if !this.read(4)? {
+            return Err(this.error(ErrorKind::Empty));
+        }
         let magic = Order::Big.u32(&this.buffer, 0).unwrap_or_default();
         let (order, scale) = match magic {
             SECTION_HEADER => {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use compact_str::{CompactString, ToCompactString};
+use compact_str::{CompactString, ToCompactString, format_compact};
 use opentelemetry::trace::{SpanId, SpanKind, TraceFlags, TraceId};
 use spantap_protocols::{Attributes, Exchange, Outcome, Role, Value, exchange::TraceContext, semconv::key};
 
@@ -126,10 +126,32 @@ fn complete_client(attributes: &mut Attributes, endpoints: &Endpoints) {
             attributes.push(key::SERVER_PORT, Value::Int(peer.port().into()));
         }
         push_peer(attributes, ip, peer.port());
+        push_url(attributes, peer, endpoints.tls);
     }
     if endpoints.tls && attributes.get(key::URL_SCHEME).is_some() {
         attributes.set(key::URL_SCHEME, Value::Static("https"));
     }
+}
+
+/// `url.full` is required on client spans. A request that named no authority went to the address of the socket.
+fn push_url(attributes: &mut Attributes, peer: SocketAddr, tls: bool) {
+    if attributes.get(key::URL_FULL).is_some() {
+        return;
+    }
+    let Some(path) = attributes.get(key::URL_PATH).and_then(Value::as_str) else { return };
+    // `OPTIONS *` asks for no path.
+    if !path.starts_with('/') {
+        return;
+    }
+    let scheme = if tls { "https" } else { "http" };
+    // It writes IPv6 in brackets, and without the scope, which means nothing elsewhere.
+    let authority = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let mut url = format_compact!("{scheme}://{authority}{path}");
+    if let Some(query) = attributes.get(key::URL_QUERY).and_then(Value::as_str) {
+        url.push('?');
+        url.push_str(query);
+    }
+    attributes.push(key::URL_FULL, Value::Text(url));
 }
 
 fn push_peer(attributes: &mut Attributes, ip: Value, port: u16) {
@@ -214,6 +236,42 @@ pub(crate) mod tests {
         assert_eq!(record.duration_ns(), 6_000_000);
         assert_eq!(record.trace.flags, TraceFlags::SAMPLED);
         assert_eq!(record.trace.parent, None);
+    }
+
+    #[test]
+    fn a_client_request_without_an_authority_gets_its_url_from_the_socket() {
+        for (peer, tls, query, url) in [
+            (Some("[::ffff:10.0.0.2]:8080"), false, None, Some("http://10.0.0.2:8080/users/42")),
+            (Some("[2001:db8::1]:443"), true, Some("a=1"), Some("https://[2001:db8::1]:443/users/42?a=1")),
+            (None, false, None, None),
+        ] {
+            for role in [Role::Client, Role::Server] {
+                let mut exchange = exchange(role, 200);
+                if let Some(query) = query {
+                    exchange.attributes.push(key::URL_QUERY, Value::Static(query));
+                }
+                let endpoints = Endpoints { peer: peer.map(|peer| peer.parse().unwrap()), local: None, tls };
+                let record = Record::from_exchange(
+                    exchange,
+                    &service(1, "shop"),
+                    &endpoints,
+                    &Clock::fixed(0),
+                    &mut IdGenerator::seeded(1),
+                );
+                assert_eq!(text(&record, key::URL_FULL), url.filter(|_| role == Role::Client));
+            }
+        }
+        let mut named = exchange(Role::Client, 200);
+        named.attributes.push(key::URL_FULL, Value::Static("http://shop/users/42"));
+        let endpoints = Endpoints { peer: Some("10.0.0.2:80".parse().unwrap()), ..Endpoints::default() };
+        let record = Record::from_exchange(
+            named,
+            &service(1, "shop"),
+            &endpoints,
+            &Clock::fixed(0),
+            &mut IdGenerator::seeded(1),
+        );
+        assert_eq!(text(&record, key::URL_FULL), Some("http://shop/users/42"));
     }
 
     #[test]

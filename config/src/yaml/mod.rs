@@ -76,6 +76,11 @@ pub(crate) fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>, sink: &Sin
                         message.contains("mapping values are not allowed").then(|| {
                             "a value that holds `: ` needs quotes; else look at the indentation".to_owned()
                         })
+                    })
+                    .or_else(|| {
+                        // Between [ ] and { } a brace ends a plain value: `[/users/{id}]`.
+                        let line = text.lines().nth(error.marker().line().saturating_sub(1))?;
+                        line.contains(['{', '}']).then(|| "put values with { } in quotes".to_owned())
                     });
                 sink.add(Some(location(error.marker())), "", ProblemKind::Syntax(message), hint);
                 return None;

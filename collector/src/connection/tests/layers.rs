@@ -93,6 +93,7 @@ fn tls_records_are_passed_over_and_doubted_after_long_absence() {
     node.calls(&script.calls[..40]);
     let counters = node.table.counters();
     assert_eq!((counters.ciphertext_streams, counters.unknown_bytes), (1, 0));
+    assert_eq!(counters.ciphertext_streams_read, 0, "no session, no plaintext");
     node.calls(&script.calls[40..]);
     assert!(node.table.counters().unknown_bytes > 0);
     let (sent, received) = (script.sent, script.received);
@@ -122,7 +123,7 @@ fn a_tls_session_takes_over_from_its_socket() {
     assert_eq!(node.out[2].local, Some(([127, 0, 0, 1], 80).into()));
     let counters = node.table.counters();
     assert_eq!(counters.ciphertext_bytes, below.sent + below.received);
-    assert_eq!(counters.ciphertext_streams, 1);
+    assert_eq!((counters.ciphertext_streams, counters.ciphertext_streams_read), (1, 1));
     node.close(1, Layer::Socket, 99 * MS, below.sent, below.received);
     assert_eq!(node.table.usage(), super::super::Usage::default());
 }
@@ -134,7 +135,9 @@ fn a_socket_first_seen_below_a_tls_session_is_ciphertext() {
     above.say(SENT, b"Q1:0\n");
     node.data(9, Some(1), Layer::Tls, &above.calls[0]);
     node.calls(&Script::default().say(SENT, b"Q7:0\n").calls);
-    assert_eq!(node.table.counters().ciphertext_bytes, 5);
+    let counters = node.table.counters();
+    assert_eq!(counters.ciphertext_bytes, 5);
+    assert_eq!((counters.ciphertext_streams, counters.ciphertext_streams_read), (1, 1));
     node.close(9, Layer::Tls, 9 * MS, 5, 0);
     assert_eq!(node.out.len(), 1, "the session's open exchange failed");
     assert_eq!(node.out[0].exchange.role, Role::Client);

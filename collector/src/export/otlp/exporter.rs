@@ -94,16 +94,20 @@ impl Exporter for OtlpExporter {
         }
     }
 
-    /// Flushes and waits until all is sent or `deadline` has come; what is left then is dropped and counted.
+    /// Hands what is left to the tasks of all destinations.
+    fn begin_shutdown(&mut self, deadline: Instant) {
+        for destination in [&mut self.traces, &mut self.metrics].into_iter().flatten() {
+            destination.begin_shutdown(deadline);
+        }
+    }
+
+    /// Waits until all is sent or `deadline` has come; what is left then is dropped and counted.
     ///
     /// Call it from a plain thread while the runtime runs.
     fn shutdown(&mut self, deadline: Instant) {
-        let destinations: Vec<_> = [&mut self.traces, &mut self.metrics].into_iter().flatten().collect();
-        for destination in &destinations {
-            destination.deadline.send_replace(Some(deadline));
-        }
-        for destination in destinations {
-            destination.shutdown(deadline);
+        self.begin_shutdown(deadline);
+        for destination in [&mut self.traces, &mut self.metrics].into_iter().flatten() {
+            destination.wait(deadline);
         }
     }
 }
@@ -175,9 +179,13 @@ impl Destination {
         self.stats.set_dropped_attributes(self.batcher.dropped_attributes());
     }
 
-    fn shutdown(&mut self, deadline: Instant) {
+    fn begin_shutdown(&mut self, deadline: Instant) {
         self.flush();
         self.queue.close();
+        self.deadline.send_replace(Some(deadline));
+    }
+
+    fn wait(&mut self, deadline: Instant) {
         // A little longer than the task has: it counts what it drops.
         let patience = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(250);
         if self.done.recv_timeout(patience).is_err() {

@@ -12,6 +12,8 @@ pub(super) struct Health {
     down_since: Option<Instant>,
     /// A backend that flaps is told about this often at most.
     last_down_line: Option<Instant>,
+    /// The last time it went away was told, so its return is worth telling.
+    told_down: bool,
     last_drop_line: Option<Instant>,
     told_partial: bool,
 }
@@ -25,6 +27,7 @@ impl Health {
             endpoint,
             down_since: None,
             last_down_line: None,
+            told_down: false,
             last_drop_line: None,
             told_partial: false,
         }
@@ -33,8 +36,12 @@ impl Health {
     /// A request was taken.
     pub(super) fn up(&mut self) {
         if let Some(since) = self.down_since.take() {
-            let (signal, endpoint) = (self.signal.name(), &self.endpoint);
-            tracing::info!("{endpoint} takes {signal} again after {:.0?}", since.elapsed());
+            let (signal, endpoint, away) = (self.signal.name(), &self.endpoint, since.elapsed());
+            if std::mem::take(&mut self.told_down) {
+                tracing::info!("{endpoint} takes {signal} again after {away:.0?}");
+            } else {
+                tracing::debug!("{endpoint} takes {signal} again after {away:.0?}");
+            }
         }
     }
 
@@ -49,6 +56,7 @@ impl Health {
         if self.down_since.is_none() {
             self.down_since = Some(Instant::now());
             if quiet_enough(&mut self.last_down_line) {
+                self.told_down = true;
                 tracing::warn!("failed to send {signal} to {endpoint}, will keep trying: {message}");
                 return;
             }

@@ -66,8 +66,12 @@ impl Exporter for OtlpJson {
         self.output.flush();
     }
 
-    fn shutdown(&mut self, deadline: Instant) {
+    fn begin_shutdown(&mut self, deadline: Instant) {
         self.tick(deadline);
+    }
+
+    fn shutdown(&mut self, deadline: Instant) {
+        self.begin_shutdown(deadline);
         self.output.finish(deadline);
     }
 

@@ -52,11 +52,15 @@ impl Exporter for Pretty {
         self.output.flush();
     }
 
-    fn shutdown(&mut self, deadline: Instant) {
+    fn begin_shutdown(&mut self, _deadline: Instant) {
         if let Some(table) = self.table.take().filter(|table| !table.is_empty()) {
             self.output.line("");
             self.output.line(&table.render());
         }
+    }
+
+    fn shutdown(&mut self, deadline: Instant) {
+        self.begin_shutdown(deadline);
         self.output.finish(deadline);
     }
 
@@ -188,7 +192,7 @@ mod tests {
     fn lines() -> Vec<Record> {
         let mut slow = record(Role::Client, 404);
         slow.attributes.remove(key::URL_PATH);
-        slow.attributes.push(key::URL_FULL, Value::Static("https://api.example.org/v1/items?limit=10"));
+        slow.attributes.set(key::URL_FULL, Value::Static("https://api.example.org/v1/items?limit=10"));
         slow.end.0 += 2_345_000_000;
         slow.outcome = Outcome::Error("404".into());
         let mut lost = record(Role::Client, 200);
