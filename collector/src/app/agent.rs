@@ -241,31 +241,10 @@ async fn stop_on_signal(stop: Arc<AtomicBool>) {
     for nth in 0.. {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
         if nth > 0 {
-            leave_detaching_to_child();
+            kernel::leave_detaching_to_child();
             std::process::exit(130);
         }
         stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Lets this process end at once though the kernel takes 0.1 s for each probe whose last descriptor is closed, also at the
-/// exit of a process (`perf_uprobe_destroy`, one after another under a lock of all the kernel): a child has the same
-/// descriptors, and ends when this process has. If there can be no child, ending takes its time.
-fn leave_detaching_to_child() {
-    let parent = std::process::id().cast_signed();
-    // SAFETY: between the fork and the end of the child there are only calls that POSIX allows there; they touch no memory
-    // of ours. Its standard streams are closed for whoever waits for the end of our output.
-    unsafe {
-        if libc::fork() == 0 {
-            libc::setsid();
-            for stream in 0..3 {
-                libc::close(stream);
-            }
-            while libc::getppid() == parent {
-                libc::usleep(10_000);
-            }
-            libc::_exit(0);
-        }
     }
 }
 

@@ -7,6 +7,7 @@ mod capabilities;
 mod error;
 mod features;
 mod ignored;
+mod leave;
 mod loader;
 mod loss;
 mod offsets;
@@ -18,6 +19,7 @@ pub use capabilities::{CAPABILITIES, Capability, Held, Weight, give_up_others, i
 pub use error::KernelError;
 pub use features::{Missing, preflight};
 pub use ignored::Ignored;
+pub use leave::leave_detaching_to_child;
 pub use loader::{Kernel, Settings};
 pub use loss::Losses;
 pub use source::Source;
