@@ -89,7 +89,7 @@ impl Agent {
         change(&mut command);
         let began = Instant::now();
         let mut program = Program::start("spantap", &mut command);
-        program.wait_ready("watched", |program| program.stderr().contains("watching every process"));
+        program.wait_ready("watched", |program| program.stderr().contains("of this host; Ctrl-C ends"));
         Self { program, started_in: began.elapsed() }
     }
 
