@@ -128,6 +128,8 @@ pub struct Thread {
     pub ssl: u64,
     /// What that sending call sends, where `entered_ns` was noted by a program that knows it.
     pub outgoing: Buffers,
+    /// The socket it sends on, where `entered_ns` was noted by a program that knows it: `struct sock *`.
+    pub sk: u64,
 }
 
 /// Memory of the process that a call moves.

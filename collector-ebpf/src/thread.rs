@@ -16,7 +16,7 @@ pub fn own(pid_tgid: u64) -> Option<&'static mut Thread> {
 pub fn take(pid_tgid: u64) -> Option<&'static mut Thread> {
     let slot = slot(pid_tgid)?;
     if slot.pid_tgid != pid_tgid {
-        *slot = Thread { pid_tgid, entered_ns: 0, ssl: 0, outgoing: Buffers::UNKNOWN };
+        *slot = Thread { pid_tgid, entered_ns: 0, ssl: 0, outgoing: Buffers::UNKNOWN, sk: 0 };
     }
     Some(slot)
 }

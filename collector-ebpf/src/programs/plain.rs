@@ -34,7 +34,8 @@ pub fn plain_recv_length(ctx: TracePointContext) -> u32 {
 /// Hooks `include/trace/events/tcp.h: tcp_sendmsg_locked`.
 #[tracepoint]
 pub fn plain_sendmsg_locked(_ctx: TracePointContext) -> u32 {
-    socket_traced::begun(|| Buffers::UNKNOWN);
+    // The event does not name the socket.
+    socket_traced::begun(0, |known| known.is_none().then_some(Buffers::UNKNOWN));
     0
 }
 

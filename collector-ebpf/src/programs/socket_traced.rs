@@ -50,26 +50,31 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 /// since 6.17: fires for each piece of a send, the first one right at its beginning; checked on 6.18.
 #[btf_tracepoint(function = "tcp_sendmsg_locked")]
 pub fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
-    begun(|| outgoing(ctx.arg(1)));
+    let message: u64 = ctx.arg(1);
+    begun(ctx.arg(0), |known| outgoing(message, known));
     0
 }
 
-/// A send begins, or goes on. `outgoing` says what it sends.
+/// A piece of a send on `sk` begins. `first_piece` says what the call sends, unless it goes on with what is known of the
+/// call that the thread is inside on this socket.
 #[inline(always)]
-pub(super) fn begun(outgoing: impl FnOnce() -> Buffers) {
+pub(super) fn begun(sk: u64, first_piece: impl FnOnce(Option<&Buffers>) -> Option<Buffers>) {
     let pid_tgid = bpf_get_current_pid_tgid();
     if !ignored::is(pid_tgid)
         && let Some(slot) = thread::take(pid_tgid)
-        && slot.entered_ns == 0
+        // Not every send is followed by the event of its end: what is left of another one must not pass for this one's.
+        && let Some(outgoing) = first_piece((slot.entered_ns != 0 && slot.sk == sk).then_some(&slot.outgoing))
     {
         slot.entered_ns = emit::now();
-        slot.outgoing = outgoing();
+        slot.sk = sk;
+        slot.outgoing = outgoing;
     }
 }
 
-/// Where the bytes of a message lie, by its iterator, which stands at its beginning.
+/// Where the bytes of a message lie, by its iterator, which stands at its beginning; `None` if it has moved on within
+/// what is `known`. A send that waits for room before its first byte has several pieces at the same place.
 #[inline(always)]
-fn outgoing(message: u64) -> Buffers {
+fn outgoing(message: u64, known: Option<&Buffers>) -> Option<Buffers> {
     let iterator = |offset: u32| -> u64 {
         // SAFETY: words of an argument of the program.
         unsafe { Typed::read(message, settings::MSG_ITER.load() + offset) }.unwrap_or(0)
@@ -79,19 +84,27 @@ fn outgoing(message: u64) -> Buffers {
         unsafe { Typed::read(message, settings::MSG_ITER.load() + settings::ITER_TYPE.load()) }.unwrap_or(0);
     let offset = iterator(settings::ITER_OFFSET.load());
     if kind as u32 == settings::ITER_UBUF.load() {
-        Buffers {
-            address: iterator(settings::ITER_ADDRESS.load()) + offset,
-            length: u64::MAX,
-            vector: 0,
-            count: 1,
-        }
-    } else if kind as u32 == settings::ITER_IOVEC.load() && offset == 0 {
-        let vector = iterator(settings::ITER_VECTOR.load());
-        let [address, length] = Vector::Copied(vector).buffer(0).unwrap_or([0, 0]);
-        Buffers { address, length, vector, count: iterator(settings::ITER_SEGMENTS.load()) }
-    } else {
-        Buffers::UNKNOWN
+        let base = iterator(settings::ITER_ADDRESS.load());
+        let address = base + offset;
+        let goes_on = known.is_some_and(|known| base <= known.address && known.address <= address);
+        return (!goes_on).then_some(Buffers { address, length: u64::MAX, vector: 0, count: 1 });
     }
+    if kind as u32 != settings::ITER_IOVEC.load() {
+        return known.is_none_or(|known| known.address != 0).then_some(Buffers::UNKNOWN);
+    }
+    let vector = iterator(settings::ITER_VECTOR.load());
+    if known.is_some_and(|known| known.vector < vector && vector <= known.vector + 16 * known.count) {
+        return None;
+    }
+    if offset != 0 {
+        // Within the first buffer: of the known call, or of one whose beginning was not seen.
+        let goes_on = known.is_some_and(|known| known.vector == vector);
+        return (!goes_on).then_some(Buffers::UNKNOWN);
+    }
+    let [address, length] = Vector::Copied(vector).buffer(0).unwrap_or([0, 0]);
+    let goes_on =
+        known.is_some_and(|known| (known.vector, known.address, known.length) == (vector, address, length));
+    (!goes_on).then_some(Buffers { address, length, vector, count: iterator(settings::ITER_SEGMENTS.load()) })
 }
 
 /// Hooks `include/trace/events/sock.h: inet_sock_set_state(const struct sock *sk, const int oldstate, const int
@@ -169,7 +182,11 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, sends: bool) -> Result<(), Cou
     let slot = thread::own(pid_tgid);
     // Taken whatever the result, so that it cannot be mistaken for what belongs to a later call.
     let (entered_ns, outgoing) = match slot {
-        Some(slot) if sends => (core::mem::take(&mut slot.entered_ns), slot.outgoing),
+        Some(slot) if sends => {
+            let entered_ns = core::mem::take(&mut slot.entered_ns);
+            let is_this = slot.sk == sk || slot.sk == 0;
+            if is_this { (entered_ns, slot.outgoing) } else { (0, Buffers::UNKNOWN) }
+        }
         _ => (0, Buffers::UNKNOWN),
     };
     if result <= 0 || ignored::is(pid_tgid) {
