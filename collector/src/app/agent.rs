@@ -28,7 +28,9 @@ use super::{
 };
 use crate::{
     connection::Table,
-    discovery::{Placement, Selection, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts},
+    discovery::{
+        Change, Placement, Selection, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts,
+    },
     export::Pressure,
     kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Weight},
     processors::Processors,
@@ -162,7 +164,7 @@ impl Agent {
         // something new.
         let enough = Instant::now() + DRAIN_TIME_MAX;
         while self.drain() == DRAIN_MAX && Instant::now() < enough {}
-        // Detaching takes a second, in which the ring fills with what nobody will read: that is no loss of this run.
+        // Detaching takes seconds, in which the ring fills with what nobody will read: that is no loss of this run.
         let lost: Vec<_> = self.losses.all().collect();
         let missed = self.losses.missed_runs();
         self.pipeline.shutdown(Instant::now() + self.shutdown_timeout);
@@ -175,12 +177,17 @@ impl Agent {
         let drained = self.source.drain(DRAIN_MAX, |event| pipeline.on_event(event));
         let scanner = &self.scanner;
         pipeline.take_scans().for_each(|tgid| scanner.scan(tgid));
-        pipeline.take_ignored().for_each(|tgid| self.ignored.add(tgid));
+        for change in pipeline.take_changes() {
+            match change {
+                Change::Ignore(tgid) => self.ignored.add(tgid),
+                Change::Report(tgid) => self.ignored.remove(tgid),
+            }
+        }
         drained
     }
 }
 
-/// Detaching takes a second or two, in which somebody at a terminal wants to know that Ctrl-C was heard.
+/// Detaching takes a second for each TLS library, in which somebody at a terminal wants to know that Ctrl-C was heard.
 fn say_stopping() {
     const STOPPING: &str = "stopping, detaching probes...";
     if tracing::enabled!(tracing::Level::INFO) {

@@ -11,7 +11,7 @@ use spantap_ebpf_common::{
 use super::wiring::Outputs;
 use crate::{
     connection::{Finished, Table},
-    discovery::{Selection, Services},
+    discovery::{Change, Selection, Services},
     processors::{Processors, Verdict},
     telemetry::{Clock, Endpoints, IdGenerator, Record},
 };
@@ -141,9 +141,9 @@ impl Pipeline {
         self.scans.drain()
     }
 
-    /// The processes that were found to be of no interest since the last call.
-    pub fn take_ignored(&mut self) -> impl Iterator<Item = Tgid> {
-        self.selection.take_ignored()
+    /// Which processes the kernel side is to leave alone, or not any more, since the last call.
+    pub fn take_changes(&mut self) -> impl Iterator<Item = Change> {
+        self.selection.take_changes()
     }
 
     /// The connection layer, for its counters.

@@ -9,7 +9,7 @@ mod symbols;
 pub mod tls;
 pub mod tls_library;
 
-pub use selection::Selection;
+pub use selection::{Change, Selection};
 pub use services::Services;
 pub use tls::{TlsFinder, TlsProber};
 pub use tls_library::Placement;

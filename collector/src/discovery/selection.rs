@@ -20,7 +20,16 @@ pub struct Selection {
     rules: Discovery,
     only: Option<HashSet<Tgid>>,
     decided: HashMap<Tgid, Choice, foldhash::fast::RandomState>,
-    ignored: Vec<Tgid>,
+    changes: Vec<Change>,
+}
+
+/// What the kernel side is to do about a process from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Leave it alone.
+    Ignore(Tgid),
+    /// Report its calls, if they were not.
+    Report(Tgid),
 }
 
 /// What is done about a process.
@@ -57,8 +66,10 @@ impl Selection {
 
     /// A process has begun, or runs something else now. `comm` names it if it is already gone.
     pub fn decide(&mut self, tgid: Tgid, comm: &[u8]) {
-        self.decided.remove(&tgid);
-        self.choice(tgid, comm);
+        let before = self.decided.remove(&tgid);
+        if *self.choice(tgid, comm) != Choice::Ignore {
+            self.report_again(tgid, before);
+        }
     }
 
     /// A process was met: decides unless that is done already.
@@ -77,26 +88,40 @@ impl Selection {
 
     /// The process is gone, and its number may be given to another.
     pub fn forget(&mut self, tgid: Tgid) {
-        self.decided.remove(&tgid);
+        let before = self.decided.remove(&tgid);
+        self.report_again(tgid, before);
     }
 
-    /// The processes that were found to be ignored since the last call.
-    pub fn take_ignored(&mut self) -> impl Iterator<Item = Tgid> {
-        self.ignored.drain(..)
+    /// What has changed since the last call, in the order in which it did.
+    pub fn take_changes(&mut self) -> impl Iterator<Item = Change> {
+        self.changes.drain(..)
+    }
+
+    /// The kernel side forgets by itself whom it ignores when the process runs something else or ends. If it did so
+    /// before it had been told whom to ignore, it must be told again.
+    fn report_again(&mut self, tgid: Tgid, before: Option<Choice>) {
+        if before == Some(Choice::Ignore) {
+            self.changes.push(Change::Report(tgid));
+        }
     }
 
     fn choice(&mut self, tgid: Tgid, comm: &[u8]) -> &Choice {
         if !self.decided.contains_key(&tgid) {
             if self.decided.len() >= PROCESSES_MAX {
-                self.decided.clear();
+                self.start_anew();
             }
             let choice = self.judge(tgid, comm);
             if choice == Choice::Ignore {
-                self.ignored.push(tgid);
+                self.changes.push(Change::Ignore(tgid));
             }
             self.decided.insert(tgid, choice);
         }
         &self.decided[&tgid]
+    }
+
+    fn start_anew(&mut self) {
+        let ignored = self.decided.drain().filter(|(_, choice)| *choice == Choice::Ignore);
+        self.changes.extend(ignored.map(|(tgid, _)| Change::Report(tgid)));
     }
 
     fn judge(&self, tgid: Tgid, comm: &[u8]) -> Choice {
@@ -190,7 +215,7 @@ mod tests {
             wants(Role::Server, Some(8080)),
             wants(Role::Client, Some(50_000)),
         );
-        let ignored = selection.take_ignored().any(|tgid| tgid == own);
+        let ignored = selection.take_changes().any(|change| change == Change::Ignore(own));
         assert!(!ignored || wanted == (false, false, false), "{rules}");
         wanted
     }
@@ -227,7 +252,38 @@ mod tests {
         assert!(!selection.wants(gone, b"wget\0", Role::Client, None));
         selection.decide(gone, b"wget\0");
         assert!(selection.wants(gone, b"curl\0", Role::Client, None));
-        assert_eq!(selection.take_ignored().count(), 1, "told once");
+        let changes: Vec<_> = selection.take_changes().collect();
+        assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)], "each told once, in this order");
+    }
+
+    #[test]
+    fn whoever_gets_the_number_of_an_ignored_process_is_reported() {
+        let mut selection = selection("{exclude: [{executable: curl}]}");
+        let gone = Tgid(u32::MAX);
+        selection.know(gone, b"curl\0");
+        selection.forget(gone);
+        selection.know(gone, b"wget\0");
+        selection.forget(gone);
+        let changes: Vec<_> = selection.take_changes().collect();
+        assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)]);
+    }
+
+    #[test]
+    fn containers_fit_by_the_id_in_their_control_group() {
+        let id = "4f0c9a1be7d24f86a3dd0b1f53a4ce0b7e7d3f2c9a8b1c0d5e6f708192a3b4c5";
+        let facts = Facts {
+            pid: 7,
+            executable: String::new(),
+            command_line: String::new(),
+            control_groups: vec![
+                "/user.slice".to_owned(),
+                format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
+            ],
+        };
+        for (glob, expected) in [(id, true), ("4f0c9a1be7d2*", true), ("*", true), ("5*", false)] {
+            let rules = selection(&format!("{{include: [{{container: \"{glob}\"}}]}}")).rules;
+            assert_eq!(facts.fit(&rules.include[0]), expected, "{glob}");
+        }
     }
 
     #[test]

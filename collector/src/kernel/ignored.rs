@@ -23,8 +23,19 @@ impl Ignored {
         }
     }
 
+    /// Reports its calls again, if they were not.
+    pub fn remove(&mut self, tgid: Tgid) {
+        if self.slots.get(&Self::slot(tgid), 0).is_ok_and(|held| held == u64::from(tgid.0)) {
+            self.set(tgid, 0);
+        }
+    }
+
+    fn slot(tgid: Tgid) -> u32 {
+        tgid.0 & (IGNORED_SLOTS - 1)
+    }
+
     fn set(&mut self, tgid: Tgid, value: u64) {
-        if let Err(error) = self.slots.set(tgid.0 & (IGNORED_SLOTS - 1), value, 0) {
+        if let Err(error) = self.slots.set(Self::slot(tgid), value, 0) {
             tracing::debug!(%error, tgid = tgid.0, "the kernel side could not be told to ignore a process");
         }
     }
