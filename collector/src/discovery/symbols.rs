@@ -17,6 +17,8 @@ use super::executable::Function;
 
 /// Bytes of a table of names that are looked at. Chromium's has 8 MB, a debug build of a large Rust program's 60.
 const NAMES_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of a table of symbols that are looked at, a hundred times what Chromium has: a sparse file may claim any size.
+const SYMBOLS_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Places where wanted names stand. A linker writes each once; endings of other names count, too.
 const PLACES_MAX: usize = 65_536;
 /// Bytes read at once: a multiple of the size of every kind of symbol.
@@ -69,7 +71,7 @@ impl Table {
         names: &[&'n str],
         found: &mut Vec<(&'n str, Function)>,
     ) -> io::Result<()> {
-        if self.names.size > NAMES_BYTES_MAX {
+        if self.names.size > NAMES_BYTES_MAX || self.symbols.size > SYMBOLS_BYTES_MAX {
             return Ok(());
         }
         let places = self.places(file, names)?;

@@ -13,6 +13,7 @@ use std::{
     path::PathBuf,
 };
 
+use rustix::fs::{Mode, OFlags};
 use spantap_ebpf_common::event::Tgid;
 
 use super::{
@@ -232,7 +233,9 @@ fn open(tgid: Tgid, mapping: &Mapping) -> Option<File> {
         if !metadata.is_file() || metadata.ino() != mapping.file.1 {
             return None;
         }
-        File::open(&path).ok()
+        // Not waiting for anybody: by now the path may lead to a pipe.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::open(&path, flags, Mode::empty()).map(File::from).ok()
     })
 }
 
