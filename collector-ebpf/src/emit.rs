@@ -18,7 +18,7 @@ use crate::{
     counters,
     maps::{EVENTS, WOKEN},
     read::{self, bound, within},
-    settings,
+    settings, verdict,
 };
 
 /// A data record with room for `N` bytes of payload.
@@ -98,9 +98,10 @@ pub fn urgent<T: 'static>(value: T) -> Result<(), Counter> {
 /// A data record whose payload is one buffer of the current process. `data.captured` and the length are set here.
 #[inline(always)]
 pub fn buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
-    let wanted = limit(data.size);
+    let Some(wanted) = verdict::wanted(data) else { return Ok(()) };
     match wanted {
-        0..=128 => from_buffer::<128>(data, address, wanted),
+        0 => without_payload(data),
+        1..=128 => from_buffer::<128>(data, address, wanted),
         129..=256 => from_buffer::<256>(data, address, wanted),
         257..=1024 => from_buffer::<1024>(data, address, wanted),
         1025..=2048 => from_buffer::<2048>(data, address, wanted),
@@ -113,13 +114,21 @@ pub fn buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
 #[inline(always)]
 pub fn small_buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
     const SMALL: u64 = 1024;
-    let wanted = limit(data.size);
+    let Some(wanted) = verdict::wanted(data) else { return Ok(()) };
     from_buffer::<1024>(data, address, if wanted < SMALL { wanted } else { SMALL })
 }
 
 /// A data record without payload, for bytes that are in no memory of the process.
 #[inline(always)]
 pub fn uncopied(data: &record::Data) -> Result<(), Counter> {
+    match verdict::wanted(data) {
+        Some(_) => without_payload(data),
+        None => Ok(()),
+    }
+}
+
+#[inline(always)]
+fn without_payload(data: &record::Data) -> Result<(), Counter> {
     let Some(mut entry) = EVENTS.reserve::<record::Data>(0) else { return Err(full(data)) };
     // SAFETY: the reservation, which is written whole.
     unsafe { finish(entry.as_mut_ptr(), data, 0, false) };
@@ -159,21 +168,15 @@ pub fn iovecs(data: &record::Data, vector: Vector, count: u64) -> Result<(), Cou
 /// The same without the first `skip` bytes of the buffers.
 #[inline(always)]
 pub fn iovecs_from(data: &record::Data, vector: Vector, count: u64, skip: u64) -> Result<(), Counter> {
-    let wanted = limit(data.size);
+    let Some(wanted) = verdict::wanted(data) else { return Ok(()) };
     match wanted {
-        0..=256 => from_iovecs::<256, 512>(data, vector, count, skip, wanted),
+        0 => without_payload(data),
+        1..=256 => from_iovecs::<256, 512>(data, vector, count, skip, wanted),
         257..=1024 => from_iovecs::<1024, 2048>(data, vector, count, skip, wanted),
         1025..=2048 => from_iovecs::<2048, 4096>(data, vector, count, skip, wanted),
         2049..=4096 => from_iovecs::<4096, 8192>(data, vector, count, skip, wanted),
         _ => from_iovecs::<16384, 32768>(data, vector, count, skip, wanted),
     }
-}
-
-/// How many of a call's bytes are copied.
-#[inline(always)]
-pub fn limit(size: u32) -> u64 {
-    let (size, limit) = (size as u64, settings::COPY_BYTES.load() as u64);
-    if size < limit { size } else { limit }
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
-use spantap_ebpf_common::{Counter, limits};
+use spantap_ebpf_common::{Counter, Verdict, limits};
 
 /// Records for user space. Written by every program, read by the agent; full = records dropped and counted.
 /// The agent sets the size (`capture.ring_buffer`).
@@ -33,6 +33,11 @@ pub static STARTED: Array<u32> = Array::with_max_entries(1, 0);
 /// process ends or runs something else. Of two processes that share a slot the later one has it.
 #[map]
 pub static IGNORED: Array<u64> = Array::with_max_entries(limits::IGNORED_SLOTS, 0);
+
+/// [`Verdict::slot`] -> what is wanted of a stream. Written by the agent; the programs note when a quiet stream moved, and
+/// that it is quiet no more.
+#[map]
+pub static VERDICTS: Array<Verdict> = Array::with_max_entries(Verdict::SLOTS, 0);
 
 /// Low bits of the tid -> the call on a socket that the thread is inside. Used by the backends that hook kernel
 /// functions; the agent gives it one slot under the others.

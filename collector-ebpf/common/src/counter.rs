@@ -41,6 +41,10 @@ counters! {
     MessagesSkipped = "messages_skipped",
     /// Bytes that moved unseen between two calls (sendfile, splice, io_uring); reported as gaps.
     UnseenBytes = "unseen_bytes",
+    /// Calls on streams of no known protocol, not reported for a while as the agent asked.
+    UnwantedCalls = "unwanted_calls",
+    /// Bytes that those calls moved.
+    UnwantedBytes = "unwanted_bytes",
     /// Calls whose position overlapped that of another thread's call on the same socket.
     PositionConflict = "position_conflict",
     /// Connections that could not be remembered.

@@ -8,6 +8,7 @@ pub mod limits;
 pub mod offset;
 pub mod record;
 pub mod syscall;
+pub mod verdict;
 
 #[cfg(feature = "decode")]
 pub mod decode;
@@ -17,3 +18,4 @@ pub mod event;
 pub use counter::Counter;
 #[cfg(feature = "decode")]
 pub use event::Event;
+pub use verdict::Verdict;

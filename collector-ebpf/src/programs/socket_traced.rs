@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use spantap_ebpf_common::{
     Counter,
-    limits::SYSCALLS as SYSCALLS_MAX,
+    limits::{COPY_BYTES_MAX, SYSCALLS as SYSCALLS_MAX},
     record::{self, flag, kind},
     syscall::op,
 };
@@ -230,7 +230,8 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, sends: bool) -> Result<(), Cou
         captured: 0,
     };
     if entered_ns != 0 && outgoing.address != 0 {
-        return if outgoing.length >= emit::limit(size) {
+        let copied_at_most = if size < COPY_BYTES_MAX { size } else { COPY_BYTES_MAX };
+        return if outgoing.length >= copied_at_most as u64 {
             emit::buffer(&data, outgoing.address)
         } else {
             emit::iovecs(&data, Vector::Copied(outgoing.vector), outgoing.count)

@@ -32,7 +32,7 @@ use crate::{
         Change, Placement, Selection, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts,
     },
     export::Pressure,
-    kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Weight},
+    kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Verdicts, Weight},
     processors::Processors,
     telemetry::Clock,
 };
@@ -63,6 +63,7 @@ pub struct Agent {
     source: Source,
     losses: Losses,
     ignored: Ignored,
+    verdicts: Verdicts,
     pipeline: Pipeline,
     scanner: Scanner,
     shutdown_timeout: Duration,
@@ -111,6 +112,7 @@ impl Agent {
             source: kernel.source,
             losses: kernel.losses,
             ignored: kernel.ignored,
+            verdicts: kernel.verdicts,
             pipeline,
             scanner,
             shutdown_timeout: config.spantap.shutdown_timeout,
@@ -183,6 +185,7 @@ impl Agent {
                 Change::Report(tgid) => self.ignored.remove(tgid),
             }
         }
+        pipeline.take_verdicts().for_each(|verdict| self.verdicts.set(verdict));
         drained
     }
 }

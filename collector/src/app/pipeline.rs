@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::SocketAddr, time::Instant};
 
 use compact_str::CompactString;
 use spantap_ebpf_common::{
-    Event,
+    Event, Verdict as Wanted,
     event::{Process, ProcessChange, Tgid},
 };
 
@@ -144,6 +144,11 @@ impl Pipeline {
     /// Which processes the kernel side is to leave alone, or not any more, since the last call.
     pub fn take_changes(&mut self) -> impl Iterator<Item = Change> {
         self.selection.take_changes()
+    }
+
+    /// How much the kernel side is to report of which streams, since the last call.
+    pub fn take_verdicts(&mut self) -> impl Iterator<Item = Wanted> {
+        self.table.take_verdicts()
     }
 
     /// The connection layer, for its counters.

@@ -66,6 +66,9 @@ counters! {
     gaps,
     /// Bytes that the positions say have passed, but no event carried. Not part of `seen_bytes`.
     missing_bytes,
+    /// Bytes that the positions say have passed while the kernel side was asked to leave the stream alone: of no known
+    /// protocol. Not part of `seen_bytes` either.
+    unwanted_bytes,
     /// Bytes that events reported, whether copied or not.
     seen_bytes,
     /// Bytes that parsers consumed.
@@ -94,6 +97,11 @@ impl Counters {
     /// Positions are claims: their differences can add up to anything.
     pub(super) fn add_missing(&mut self, bytes: u64) {
         self.missing_bytes = self.missing_bytes.saturating_add(bytes);
+    }
+
+    /// Bytes left out on request.
+    pub(super) fn add_unwanted(&mut self, bytes: u64) {
+        self.unwanted_bytes = self.unwanted_bytes.saturating_add(bytes);
     }
 
     /// Bytes that were seen but reached no parser: the sum of all reasons.

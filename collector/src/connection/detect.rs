@@ -36,6 +36,11 @@ impl Detector {
         self.turns.is_multiple_of(RESTED_TURNS)
     }
 
+    /// True if nothing has been recognised for long.
+    pub(super) fn rests(&self) -> bool {
+        self.rejected >= REJECTED_MAX
+    }
+
     /// Notes that every protocol rejected a segment.
     pub(super) fn reject(&mut self) {
         self.rejected = (self.rejected + 1).min(REJECTED_MAX);

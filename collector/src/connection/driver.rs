@@ -13,6 +13,7 @@ use super::{
     detect,
     queue::{Front, Queue, Spare, Times},
     reassembly::Lanes,
+    verdict::Verdicts,
 };
 
 /// A parser at work on one stream.
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     pub(super) spare: Spare,
     /// What parsers have finished during the present event.
     pub(super) exchanges: Vec<Exchange>,
+    /// What the kernel side is to know.
+    pub(super) verdicts: Verdicts,
 }
 
 impl Driver {
@@ -65,14 +68,21 @@ impl Driver {
         self.count_dropped(shared);
     }
 
-    /// Adds to the counters what the parser has dropped since the last time.
-    pub(super) fn count_dropped(&mut self, shared: &mut Shared) {
+    /// How many further bytes of `flow` the parser does not need to see.
+    pub(super) fn skippable(&self, flow: Flow) -> u64 {
+        self.parser.skippable(detect::direction(flow, self.role))
+    }
+
+    /// Adds to the counters what the parser has dropped since the last time; true if there was anything.
+    pub(super) fn count_dropped(&mut self, shared: &mut Shared) -> bool {
+        let before = (self.dropped, self.cut_heads);
         let dropped = self.parser.dropped();
         shared.counters.dropped_messages += dropped.saturating_sub(self.dropped);
         self.dropped = dropped;
         let cut_heads = self.parser.cut_heads();
         shared.counters.cut_heads += cut_heads.saturating_sub(self.cut_heads);
         self.cut_heads = cut_heads;
+        before != (self.dropped, self.cut_heads)
     }
 
     /// Takes the next bytes of one direction.

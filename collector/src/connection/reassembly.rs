@@ -85,6 +85,11 @@ impl Lane {
         total.saturating_sub(self.next.unwrap_or(total))
     }
 
+    /// The position before which everything has passed and been consumed; `None` if something waits.
+    pub(super) fn passed(&self) -> Option<u64> {
+        self.next.filter(|_| self.queue.is_empty() && self.held.is_empty())
+    }
+
     /// True if any byte has passed.
     pub(super) fn is_touched(&self) -> bool {
         self.next.is_some_and(|next| next > 0)

@@ -11,7 +11,7 @@
 
 mod detecting;
 
-use spantap_ebpf_common::event::{Close, Data, Flow, Layer, Opener, Tgid};
+use spantap_ebpf_common::event::{Close, Data, Flow, Layer, Opener, StreamId, Tgid};
 use spantap_protocols::BootNanos;
 
 use super::{
@@ -19,10 +19,13 @@ use super::{
     driver::{Chunk, Driver, Shared, other},
     queue::Times,
     reassembly::{HELD_NS, Held, Lanes, Place},
+    verdict::Asked,
 };
 
 /// See the module.
 pub(super) struct Stream {
+    /// Its number.
+    pub(super) id: StreamId,
     /// Slot of its connection in the table, if known.
     pub(super) connection: Option<u32>,
     pub(super) layer: Layer,
@@ -38,6 +41,7 @@ pub(super) struct Stream {
     intact: bool,
     lanes: Lanes,
     state: State,
+    asked: Asked,
 }
 
 enum State {
@@ -52,6 +56,7 @@ enum State {
 /// How a stream came to be known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Birth {
+    pub(super) id: StreamId,
     pub(super) connection: Option<u32>,
     pub(super) layer: Layer,
     pub(super) opener: Option<Opener>,
@@ -84,6 +89,7 @@ impl Stream {
             State::Detecting(Detector::default())
         };
         Self {
+            id: birth.id,
             connection: birth.connection,
             layer: birth.layer,
             opener: birth.opener,
@@ -93,6 +99,7 @@ impl Stream {
             intact: birth.from_start,
             lanes: Lanes::new(birth.from_zero),
             state,
+            asked: Asked::default(),
         }
     }
 
@@ -107,8 +114,9 @@ impl Stream {
         let times = Times { first: BootNanos(data.first_ns), last: BootNanos(data.last_ns) };
         let bytes = data.bytes.get(..usize::try_from(size).unwrap_or(usize::MAX)).unwrap_or(data.bytes);
         let lane = self.lanes.of(flow);
-        if let (Place::Ahead { .. }, State::Detecting(_) | State::Parsing(_)) =
-            (lane.place(position, size), &self.state)
+        let jumps = matches!(lane.place(position, size), Place::Ahead { .. });
+        if let (true, false, State::Detecting(_) | State::Parsing(_)) =
+            (jumps, self.asked.is_quiet(flow), &self.state)
         {
             shared.counters.reordered_events += 1;
             if !lane.can_hold(bytes.len()) {
@@ -122,6 +130,7 @@ impl Stream {
             }
         }
         self.arrive(flow, position, size, bytes, times, shared);
+        self.asked.reported(flow, times.last, jumps);
         while let Some(held) = self.lanes.of(flow).take_held(false) {
             self.arrive_held(flow, &held, shared);
         }
@@ -158,8 +167,11 @@ impl Stream {
             }
             Place::Next { overlap: already } => overlap = already,
             Place::Ahead { missing } => {
-                shared.counters.add_missing(missing);
-                self.take(flow, Chunk { bytes: &[], missing, times }, shared);
+                self.count_missing(flow, missing, shared);
+                // What was left out on request passed before a parser was opened: to that it is no gap.
+                if !self.asked.is_quiet(flow) || !matches!(self.state, State::Parsing(_)) {
+                    self.take(flow, Chunk { bytes: &[], missing, times }, shared);
+                }
             }
         }
         self.lanes.of(flow).advance(position.saturating_add(size));
@@ -172,18 +184,27 @@ impl Stream {
         }
     }
 
+    fn count_missing(&self, flow: Flow, missing: u64, shared: &mut Shared) {
+        if self.asked.is_quiet(flow) {
+            shared.counters.add_unwanted(missing);
+        } else {
+            shared.counters.add_missing(missing);
+        }
+    }
+
     /// Takes bytes that are in order.
     fn take(&mut self, flow: Flow, chunk: Chunk<'_>, shared: &mut Shared) {
         shared.counters.gaps += u64::from(chunk.missing > 0);
         match &mut self.state {
             State::Parsing(driver) => {
                 driver.feed(&mut self.lanes, flow, chunk, shared);
-                self.after_parsing(chunk.times.last, shared);
+                self.after_feeding(flow, chunk, shared);
             }
             State::Detecting(_) => self.detect(flow, chunk, shared),
             State::Ciphertext { strays } => {
                 shared.counters.ciphertext_bytes += chunk.bytes.len() as u64;
                 let Some(count) = strays.as_mut().filter(|_| !chunk.bytes.is_empty()) else { return };
+                self.asked.useless(self.id, chunk.times.last, &mut shared.verdicts);
                 *count = if detect::is_tls_record(chunk.bytes) { 0 } else { *count + 1 };
                 if *count >= STRAYS_MAX {
                     self.state = State::Detecting(Detector::default());
@@ -192,10 +213,26 @@ impl Stream {
         }
     }
 
-    /// Sees whether the parser is lost, and since when a gap waits.
-    fn after_parsing(&mut self, now: BootNanos, shared: &mut Shared) {
-        let State::Parsing(driver) = &mut self.state else { return };
-        driver.count_dropped(shared);
+    /// Sees to the parser, and says which bytes it needs: more of each call if it could not do with what was copied of
+    /// this one; nothing of a body, if it has taken all there is.
+    fn after_feeding(&mut self, flow: Flow, chunk: Chunk<'_>, shared: &mut Shared) {
+        let was_cut = chunk.missing > 0 && !chunk.bytes.is_empty();
+        if self.after_parsing(chunk.times.last, shared) && was_cut {
+            self.asked.copy_more(self.id, &mut shared.verdicts);
+        }
+        let State::Parsing(driver) = &self.state else { return };
+        let away = driver.skippable(flow);
+        if away > 0
+            && let Some(next) = self.lanes.of(flow).passed()
+        {
+            self.asked.skip(self.id, flow, next.saturating_add(away), away, &mut shared.verdicts);
+        }
+    }
+
+    /// Sees whether the parser is lost, and since when a gap waits. True if the parser has dropped something.
+    fn after_parsing(&mut self, now: BootNanos, shared: &mut Shared) -> bool {
+        let State::Parsing(driver) = &mut self.state else { return false };
+        let has_dropped = driver.count_dropped(shared);
         if driver.is_lost() {
             // What made it lose its way would do so again: detection begins with the next segment.
             shared.counters.dropped_messages += driver.in_flight();
@@ -207,6 +244,7 @@ impl Stream {
         for lane in self.lanes.both() {
             lane.blocked_at = if lane.queue.has_gap() { lane.blocked_at.or(Some(now)) } else { None };
         }
+        has_dropped
     }
 
     fn drop_queues(&mut self, shared: &mut Shared) {
@@ -275,7 +313,7 @@ impl Stream {
             for (flow, total) in [(Flow::Sent, close.sent), (Flow::Received, close.received)] {
                 let missing = self.lanes.of(flow).missing_before(total);
                 if missing > 0 {
-                    shared.counters.add_missing(missing);
+                    self.count_missing(flow, missing, shared);
                     let times = Times { first: at, last: at };
                     self.take(flow, Chunk { bytes: &[], missing, times }, shared);
                     self.settle_lane(flow, at, shared);

@@ -11,7 +11,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use foldhash::fast::RandomState;
 use spantap_ebpf_common::{
-    Event,
+    Event, Verdict,
     event::{Close, ConnectionId, Data, Layer, Open, StreamId, Tgid},
     limits::COMM_BYTES,
 };
@@ -25,6 +25,7 @@ use super::{
     queue::Spare,
     reassembly::HELD_NS,
     stream::{Birth, Ending, Stream},
+    verdict::Verdicts,
 };
 
 /// Bounds of a [`Table`].
@@ -90,7 +91,7 @@ pub struct Usage {
 /// See the module.
 pub struct Table {
     settings: Settings,
-    streams: Arena<Named>,
+    streams: Arena<Stream>,
     stream_slots: HashMap<StreamId, u32, RandomState>,
     /// Least recently used first.
     stream_use: Order,
@@ -104,12 +105,6 @@ pub struct Table {
     shared: Shared,
 }
 
-/// A stream that knows its number.
-struct Named {
-    id: StreamId,
-    value: Stream,
-}
-
 impl Table {
     /// An empty table that looks for `protocols`, asked in this order.
     #[must_use]
@@ -120,6 +115,7 @@ impl Table {
             counters: Counters::default(),
             spare: Spare::default(),
             exchanges: Vec::new(),
+            verdicts: Verdicts::default(),
         };
         let connections = Connections::new(settings.streams_max);
         Self {
@@ -167,6 +163,11 @@ impl Table {
         }
     }
 
+    /// What the kernel side is to leave out, since the last call.
+    pub fn take_verdicts(&mut self) -> impl Iterator<Item = Verdict> {
+        self.shared.verdicts.take()
+    }
+
     /// Totals since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -179,7 +180,7 @@ impl Table {
         Usage {
             streams: self.stream_slots.len() as u64,
             connections: self.connections.len() as u64,
-            retained_bytes: self.streams.iter().map(|stream| stream.value.retained()).sum(),
+            retained_bytes: self.streams.iter().map(|stream| stream.retained()).sum(),
             footprint_bytes: self.footprint as u64,
         }
     }
@@ -203,7 +204,7 @@ impl Table {
             self.bind(slot, id, BootNanos(data.last_ns), out);
         }
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        stream.value.on_data(data, &mut self.shared);
+        stream.on_data(data, &mut self.shared);
         self.stream_use.push(slot);
         self.deliver(slot, out);
         self.remeasure(slot);
@@ -244,7 +245,7 @@ impl Table {
         let Some(connection) = self.connections.remove(slot) else { return };
         for stream in connection.streams {
             if let Some(stream) = self.streams.get_mut(stream) {
-                stream.value.connection = None;
+                stream.connection = None;
             }
         }
     }
@@ -269,6 +270,7 @@ impl Table {
         let first = known.as_ref().is_some_and(|connection| !connection.begun);
         let from_zero = data.position == 0 || (first && socket && info.is_some());
         let birth = Birth {
+            id: data.stream,
             connection: None,
             layer: data.layer,
             opener: info.and_then(|info| info.opener),
@@ -283,14 +285,14 @@ impl Table {
         }
         self.shared.counters.ciphertext_streams += u64::from(birth.below_tls);
         self.shared.counters.ciphertext_streams_read += u64::from(birth.below_tls);
-        let slot = self.streams.insert(Named { id: data.stream, value: Stream::new(birth) });
+        let slot = self.streams.insert(Stream::new(birth));
         self.stream_slots.insert(data.stream, slot);
         slot
     }
 
     /// Makes sure that a stream knows its connection: of a TLS session it may be learnt late, or change never.
     fn bind(&mut self, slot: u32, id: ConnectionId, at: BootNanos, out: &mut Vec<Finished>) {
-        let bound = self.streams.get(slot).and_then(|stream| stream.value.connection);
+        let bound = self.streams.get(slot).and_then(|stream| stream.connection);
         if bound.is_some() {
             return;
         }
@@ -298,11 +300,11 @@ impl Table {
         let Some(connection) = self.connections.get_mut(connection_slot) else { return };
         let Some(stream) = self.streams.get_mut(slot) else { return };
         connection.streams.push(slot);
-        stream.value.connection = Some(connection_slot);
+        stream.connection = Some(connection_slot);
         if let Some(info) = connection.info {
-            stream.value.opener = info.opener;
+            stream.opener = info.opener;
         }
-        if stream.value.layer == Layer::Tls && !connection.below_tls {
+        if stream.layer == Layer::Tls && !connection.below_tls {
             connection.below_tls = true;
             let streams = connection.streams.clone();
             streams.into_iter().for_each(|below| self.lie_below_tls(below, at, out));
@@ -311,10 +313,10 @@ impl Table {
 
     fn lie_below_tls(&mut self, slot: u32, at: BootNanos, out: &mut Vec<Finished>) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        if stream.value.layer != Layer::Socket {
+        if stream.layer != Layer::Socket {
             return;
         }
-        stream.value.lie_below_tls(at, &mut self.shared);
+        stream.lie_below_tls(at, &mut self.shared);
         self.deliver(slot, out);
         self.remeasure(slot);
     }
@@ -325,15 +327,15 @@ impl Table {
             return;
         }
         if let Some(stream) = self.streams.get(slot) {
-            let connection = stream.value.connection.and_then(|slot| self.connections.get(slot));
+            let connection = stream.connection.and_then(|slot| self.connections.get(slot));
             let info = connection.and_then(|connection| connection.info);
-            deliver(&mut self.shared.exchanges, &stream.value, info, &mut self.shared.counters, out);
+            deliver(&mut self.shared.exchanges, stream, info, &mut self.shared.counters, out);
         }
     }
 
     fn end_stream(&mut self, slot: u32, at: BootNanos, ending: Ending<'_>, out: &mut Vec<Finished>) {
         let Some(stream) = self.streams.get(slot) else { return };
-        let connection = stream.value.connection.and_then(|slot| self.connections.get(slot));
+        let connection = stream.connection.and_then(|slot| self.connections.get(slot));
         let info = connection.and_then(|connection| connection.info);
         let Some(mut stream) = self.remove_stream(slot) else { return };
         stream.end(at, ending, &mut self.shared);
@@ -341,8 +343,8 @@ impl Table {
     }
 
     fn remove_stream(&mut self, slot: u32) -> Option<Stream> {
-        let Named { id, value: stream } = self.streams.remove(slot)?;
-        self.stream_slots.remove(&id);
+        let stream = self.streams.remove(slot)?;
+        self.stream_slots.remove(&stream.id);
         self.stream_use.remove(slot);
         self.retaining.remove(slot);
         self.waiting.remove(slot);

@@ -15,6 +15,7 @@ use super::{
     loss::Losses,
     offsets::{self, Types},
     source::Source,
+    verdicts::Verdicts,
 };
 
 /// The compiled kernel programs; `cargo xtask ebpf` writes them anew.
@@ -52,6 +53,8 @@ pub struct Kernel {
     pub losses: Losses,
     /// Processes that are left alone.
     pub ignored: Ignored,
+    /// How much of a stream is wanted.
+    pub verdicts: Verdicts,
     /// Probes for libraries, for discovery. Dropping it detaches everything.
     pub attacher: Attacher,
     /// The backend that is used; never [`Backend::Auto`].
@@ -84,13 +87,14 @@ impl Kernel {
         };
         let source = Source::new(take(&mut ebpf, "EVENTS")?).map_err(maps)?;
         let ignored = Ignored::new(take(&mut ebpf, "IGNORED")?).map_err(maps)?;
+        let verdicts = Verdicts::new(take(&mut ebpf, "VERDICTS")?).map_err(maps)?;
         let counters = take(&mut ebpf, "COUNTERS")?;
         let losses = Losses::new(counters, ebpf.programs().filter_map(|(_, program)| program.fd().ok()))
             .map_err(maps)?;
         begin(&mut ebpf)?;
         drop(btf); // some 20 MB
         return_memory();
-        Ok(Self { source, losses, ignored, attacher: Attacher::new(ebpf), backend, degraded })
+        Ok(Self { source, losses, ignored, verdicts, attacher: Attacher::new(ebpf), backend, degraded })
     }
 }
 

@@ -12,6 +12,7 @@ mod loader;
 mod loss;
 mod offsets;
 mod source;
+mod verdicts;
 
 pub use attach::{Attacher, Does, Moved, Probe};
 pub use backend::{Attempt, Backend, Report};
@@ -23,3 +24,4 @@ pub use leave::leave_detaching_to_child;
 pub use loader::{Kernel, Settings};
 pub use loss::Losses;
 pub use source::Source;
+pub use verdicts::Verdicts;

@@ -24,6 +24,9 @@ impl Stream {
             self.intact = false;
             return;
         }
+        if detector.rests() {
+            self.asked.useless(self.id, chunk.times.last, &mut shared.verdicts);
+        }
         if !detector.is_due(flow, chunk.times.last) && !pending {
             shared.counters.unknown_bytes += chunk.bytes.len() as u64;
             self.intact = false;
@@ -81,7 +84,7 @@ impl Stream {
         }
         let bytes = if queued { &[] } else { chunk.bytes };
         driver.feed(&mut self.lanes, flow, Chunk { bytes, ..chunk }, shared);
-        self.after_parsing(chunk.times.last, shared);
+        self.after_feeding(flow, chunk, shared);
     }
 
     /// Opens a parser: `flow` carries bytes in `direction`.
@@ -108,6 +111,7 @@ impl Stream {
         let answered = !self.intact && self.lanes.of(answers).is_touched();
         let parser = protocol.open(OpenContext { role, from_start: self.intact, answered, tls });
         shared.counters.detected_streams += 1;
+        self.asked.understood(self.id, &mut shared.verdicts);
         self.state = State::Parsing(Driver::new(protocol, role, parser));
     }
 }

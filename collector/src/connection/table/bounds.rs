@@ -8,15 +8,15 @@ impl Table {
     /// Notes how much a stream retains, and whether it waits.
     pub(super) fn remeasure(&mut self, slot: u32) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        let footprint = stream.value.measure();
-        self.footprint = self.footprint - stream.value.footprint + footprint;
-        stream.value.footprint = footprint;
+        let footprint = stream.measure();
+        self.footprint = self.footprint - stream.footprint + footprint;
+        stream.footprint = footprint;
         match (footprint > 0, self.retaining.contains(slot)) {
             (true, false) => self.retaining.push(slot),
             (false, true) => self.retaining.remove(slot),
             _ => {}
         }
-        match (stream.value.waiting_since().is_some(), self.waiting.contains(slot)) {
+        match (stream.waiting_since().is_some(), self.waiting.contains(slot)) {
             (true, false) => self.waiting.push(slot),
             (false, true) => self.waiting.remove(slot),
             _ => {}
@@ -29,7 +29,7 @@ impl Table {
             let Some(slot) = self.retaining.first() else { return };
             self.retaining.remove(slot);
             let Some(stream) = self.streams.get_mut(slot) else { continue };
-            stream.value.shed(now, &mut self.shared);
+            stream.shed(now, &mut self.shared);
             self.deliver(slot, out);
             self.remeasure(slot);
         }
@@ -41,10 +41,10 @@ impl Table {
         while let Some(slot) = self.waiting.first().filter(|slot| last != Some(*slot)) {
             let Some(stream) = self.streams.get_mut(slot) else { break };
             // The order is by when they began to wait; what they wait for by now may be younger.
-            if stream.value.waiting_since().is_some_and(|since| now.since(since) < HELD_NS) {
+            if stream.waiting_since().is_some_and(|since| now.since(since) < HELD_NS) {
                 break;
             }
-            stream.value.settle(now, &mut self.shared);
+            stream.settle(now, &mut self.shared);
             self.deliver(slot, out);
             self.waiting.remove(slot);
             self.remeasure(slot);
@@ -57,7 +57,7 @@ impl Table {
         let idle_ns = nanoseconds(self.settings.idle);
         while let Some(slot) = self.stream_use.first() {
             let Some(stream) = self.streams.get(slot) else { return };
-            if now.since(stream.value.active_at) < idle_ns {
+            if now.since(stream.active_at) < idle_ns {
                 return;
             }
             self.shared.counters.expired_streams += 1;

@@ -7,6 +7,7 @@ mod layers;
 mod order;
 mod speed;
 pub(crate) mod toy;
+mod verdicts;
 
 use std::time::Duration;
 

@@ -39,6 +39,7 @@ impl Protocol for Toy {
             open: Vec::new(),
             sides: [Side::default(), Side::default()],
             bad: 0,
+            dropped: 0,
         })
     }
 }
@@ -49,6 +50,7 @@ struct ToyParser {
     open: Vec<Half>,
     sides: [Side; 2],
     bad: u32,
+    dropped: u64,
 }
 
 #[derive(Default)]
@@ -161,6 +163,7 @@ impl Parser for ToyParser {
             self.advance(gap.direction, gap.missing, gap.last_at, out);
         } else {
             *side = Side { body: None, seeking: true };
+            self.dropped += 1;
         }
     }
 
@@ -174,6 +177,14 @@ impl Parser for ToyParser {
 
     fn lost(&self) -> bool {
         self.bad >= 3
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn skippable(&self, direction: Direction) -> u64 {
+        self.sides[direction as usize].body.as_ref().map_or(0, |half| half.left)
     }
 
     fn in_flight(&self) -> usize {
