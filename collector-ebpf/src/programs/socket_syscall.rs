@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use spantap_ebpf_common::{
     Counter,
-    limits::{MESSAGES_MAX, SYSCALLS as SYSCALLS_MAX},
+    limits::{MESSAGES_MAX, MMSGHDR_BYTES, MMSGHDR_LEN_AT, SYSCALLS as SYSCALLS_MAX},
     record::{self, flag, kind},
     syscall::op,
 };
@@ -127,10 +127,6 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     let address = register::<K>(regs, registers::ARGUMENT_1)?;
     let sends = operation & op::SENDS != 0;
     let shape = operation & op::SHAPE;
-    if shape == op::MESSAGES && result > MESSAGES_MAX as u64 {
-        // Which of its bytes are whose cannot be told any more; the next call finds them as a gap.
-        return Err(Counter::MessagesSkipped);
-    }
     let size = if shape == op::MESSAGES { messages_bytes(address, result)? } else { result };
     // Each number of messages was a way of its own.
     let zero = read::zero();
@@ -181,7 +177,7 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
             };
             emit::iovecs(&data, Vector::OfProcess(vector), count)
         }
-        _ => messages(&mut data, address, result),
+        _ => emit::messages(&data, address, result),
     }
 }
 
@@ -199,11 +195,7 @@ pub(super) fn discards<K: Kernel>(regs: u64, operation: u32) -> Result<bool, Cou
     Ok(flags & MSG_TRUNC != 0)
 }
 
-/// `struct mmsghdr { struct msghdr { name, namelen, iov, iovlen, control, controllen, flags }; unsigned int len; }`
-const MMSGHDR_BYTES: u64 = 64;
-const MMSGHDR_LEN_AT: u64 = 56;
-
-/// Bytes that the first messages of a sendmmsg or recvmmsg moved.
+/// Bytes that the messages of a sendmmsg or recvmmsg moved.
 #[inline(always)]
 fn messages_bytes(vector: u64, count: u64) -> Result<u64, Counter> {
     let mut sum = 0;
@@ -215,33 +207,6 @@ fn messages_bytes(vector: u64, count: u64) -> Result<u64, Counter> {
         sum += unsafe { read::user::<u32>(vector + i * MMSGHDR_BYTES + MMSGHDR_LEN_AT) }? as u64;
     }
     Ok(sum)
-}
-
-/// One record per message, of the beginning of its first buffer; what follows is a gap.
-#[inline(always)]
-fn messages(data: &mut record::Data, vector: u64, count: u64) -> Result<(), Counter> {
-    for i in 0..MESSAGES_MAX as u64 {
-        if i >= count {
-            break;
-        }
-        let at = vector + i * MMSGHDR_BYTES;
-        // SAFETY: integers of the process.
-        let (length, [_, _, buffers, _]) =
-            unsafe { (read::user::<u32>(at + MMSGHDR_LEN_AT)?, read::user::<[u64; 4]>(at)?) };
-        if length == 0 {
-            continue;
-        }
-        // SAFETY: as above.
-        let [base, room] = unsafe { read::user::<[u64; 2]>(buffers) }?;
-        data.size = if (length as u64) < room { length } else { room as u32 };
-        if data.size > 0 {
-            emit::small_buffer(data, base)?;
-        }
-        let zero = read::zero();
-        data.position += length as u64 ^ zero;
-        data.size ^= zero as u32;
-    }
-    Ok(())
 }
 
 /// When this thread entered the call, if its slot still says so.
