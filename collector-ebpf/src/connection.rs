@@ -17,6 +17,15 @@ use crate::{
     socket::{Sock, TCP_SYN_SENT, Tcp},
 };
 
+/// True if a receive with these flags leaves the stream where it is: MSG_PEEK, and MSG_ERRQUEUE, which gives back what
+/// was sent with its time. Where a connection is met by such a call, its position does not tell.
+#[inline(always)]
+pub fn only_looks(flags: u64) -> bool {
+    const MSG_PEEK: u64 = 0x2;
+    const MSG_ERRQUEUE: u64 = 0x2000;
+    flags & (MSG_PEEK | MSG_ERRQUEUE) != 0
+}
+
 /// A number that is unique while the agent runs: the time and the processor, on which no two moments are the same.
 #[inline(always)]
 pub fn new_id() -> u64 {

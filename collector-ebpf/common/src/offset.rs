@@ -50,6 +50,7 @@ macro_rules! for_each_offset {
             TCP_RCV_NXT = "tcp_sock.rcv_nxt",
             EVENT_LENGTH_SK = "trace_event_raw_sock_msg_length.sk?",
             EVENT_LENGTH_RET = "trace_event_raw_sock_msg_length.ret?",
+            EVENT_LENGTH_FLAGS = "trace_event_raw_sock_msg_length.flags?",
             EVENT_STATE_SK = "trace_event_raw_inet_sock_set_state.skaddr?",
             EVENT_STATE_OLD = "trace_event_raw_inet_sock_set_state.oldstate?",
             EVENT_STATE_NEW = "trace_event_raw_inet_sock_set_state.newstate?",

@@ -131,10 +131,17 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     // Each number of messages was a way of its own.
     let zero = read::zero();
     let (size, result) = (size ^ zero, result ^ zero);
-    let (before_sent, before_received) = if sends { (size as u32, 0) } else { (0, size as u32) };
+    let only_looks = connection::only_looks(flags::<K>(regs, operation)?);
+    let (before_sent, before_received) = match sends {
+        true => (size as u32, 0),
+        false => (0, if only_looks { 0 } else { size as u32 }),
+    };
     let Some((sock, found)) = connection::find::<Checked>(sk, before_sent, before_received)? else {
         return Ok(());
     };
+    if only_looks {
+        return Err(Counter::Peeked);
+    }
     // SAFETY: a map value lives as long as the program runs. Another thread's call on the same socket may change it
     // at the same time; each field is a whole word.
     let connection = unsafe { &mut *found };
@@ -185,14 +192,19 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
 #[inline(always)]
 pub(super) fn discards<K: Kernel>(regs: u64, operation: u32) -> Result<bool, Counter> {
     const MSG_TRUNC: u64 = 0x20;
-    let flags = if operation & op::FLAGS_3 != 0 {
-        register::<K>(regs, registers::ARGUMENT_3)?
+    Ok(flags::<K>(regs, operation)? & MSG_TRUNC != 0)
+}
+
+/// The flags of a receiving call, as recv(2) has them.
+#[inline(always)]
+fn flags<K: Kernel>(regs: u64, operation: u32) -> Result<u64, Counter> {
+    if operation & op::FLAGS_3 != 0 {
+        register::<K>(regs, registers::ARGUMENT_3)
     } else if operation & op::FLAGS_2 != 0 {
-        register::<K>(regs, registers::ARGUMENT_2)?
+        register::<K>(regs, registers::ARGUMENT_2)
     } else {
-        0
-    };
-    Ok(flags & MSG_TRUNC != 0)
+        Ok(0)
+    }
 }
 
 /// Bytes that the messages of a sendmmsg or recvmmsg moved.
