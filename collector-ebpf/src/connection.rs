@@ -14,7 +14,7 @@ use crate::{
     maps::{CONNECTIONS, Connection, connection_flag},
     read::{self, Checked, Kernel},
     settings,
-    socket::{Sock, TCP_SYN_SENT, Tcp},
+    socket::{Sock, TCP_CLOSE, TCP_SYN_RECV, TCP_SYN_SENT, Tcp},
 };
 
 /// True if a receive with these flags leaves the stream where it is: MSG_PEEK, and MSG_ERRQUEUE, which gives back what
@@ -38,6 +38,10 @@ pub fn new_id() -> u64 {
 #[inline(always)]
 pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
     let Some(sock) = Checked::tcp(sk)? else { return Ok(()) };
+    let state = sock.state()?;
+    if role == flag::CLIENT && state == TCP_CLOSE {
+        return Ok(()); // it connects when it sends (TCP_FASTOPEN_CONNECT), and has no positions before that
+    }
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
         // SAFETY: a map value lives as long as the program runs.
         let known = unsafe { &*known };
@@ -56,7 +60,7 @@ pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
         flags: 0,
         _pad: 0,
     };
-    if sock.state()? != TCP_SYN_SENT {
+    if state != TCP_SYN_SENT {
         connection.received_seq = sock.copied_seq()?;
         connection.flags |= connection_flag::RECEIVED_KNOWN;
     }
@@ -85,11 +89,20 @@ pub fn established(sk: u64, unsaid: u32) -> Result<(), Counter> {
         return Ok(()); // what passes until then would be a gap at its beginning
     }
     let Some(sock) = Checked::tcp(sk)? else { return Ok(()) };
+    if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
+        // SAFETY: a map value lives as long as the program runs.
+        let known = unsafe { &mut *known };
+        if known.flags & connection_flag::EARLY != 0 {
+            known.flags &= !connection_flag::EARLY;
+            return Ok(());
+        }
+    }
     let connection = Connection {
         id: new_id(),
         sent: 0,
         received: 0,
-        sent_seq: sock.write_seq()?,
+        // What went along with the handshake (TCP fast open) is reported by the call that has sent it.
+        sent_seq: sock.write_seq()?.wrapping_sub(sock.bytes_sent()? as u32),
         received_seq: sock.copied_seq()?,
         flags: connection_flag::RECEIVED_KNOWN | unsaid,
         _pad: 0,
@@ -115,6 +128,15 @@ pub fn find<K: Tcp>(
         return Ok(Some((sock, known)));
     }
     let Some(sock) = K::tcp(sk)? else { return Ok(None) };
+    let flags = match sock.state()? {
+        TCP_SYN_SENT => connection_flag::EARLY | connection_flag::UNSAID_CLIENT,
+        TCP_SYN_RECV => {
+            connection_flag::EARLY | connection_flag::UNSAID_SERVER | connection_flag::RECEIVED_KNOWN
+        }
+        // A call that begins, and connects.
+        TCP_CLOSE if sent == 0 && received == 0 => return Ok(None),
+        _ => connection_flag::UNSAID_OLDER | connection_flag::RECEIVED_KNOWN,
+    };
     let connection = Connection {
         id: new_id(),
         sent: 0,
@@ -122,7 +144,7 @@ pub fn find<K: Tcp>(
         // As they were before this call.
         sent_seq: sock.write_seq()?.wrapping_sub(sent),
         received_seq: sock.copied_seq()?.wrapping_sub(received),
-        flags: connection_flag::RECEIVED_KNOWN | connection_flag::UNSAID_OLDER,
+        flags,
         _pad: 0,
     };
     CONNECTIONS.insert(sk, connection, 0).map_err(|_| Counter::ConnectionTableFull)?;
@@ -189,7 +211,7 @@ impl Connection {
     #[inline(always)]
     pub fn sent<K: Kernel>(&mut self, sock: Sock<K>, moved: u64) -> Result<Option<u64>, Counter> {
         let seq = sock.write_seq()?;
-        if self.flags & connection_flag::RECEIVED_KNOWN == 0 {
+        if self.flags & connection_flag::RECEIVED_KNOWN == 0 && sock.state()? != TCP_SYN_SENT {
             // The handshake has ended since connect returned, and nothing can have been read before this.
             self.received_seq = sock.copied_seq()?;
             self.flags |= connection_flag::RECEIVED_KNOWN;

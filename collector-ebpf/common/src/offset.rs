@@ -46,6 +46,7 @@ macro_rules! for_each_offset {
             ITER_VECTOR = "iov_iter.__iov|iov_iter.iov",
             ITER_SEGMENTS = "iov_iter.nr_segs",
             TCP_WRITE_SEQ = "tcp_sock.write_seq",
+            TCP_BYTES_SENT = "tcp_sock.bytes_sent",
             TCP_COPIED_SEQ = "tcp_sock.copied_seq",
             TCP_RCV_NXT = "tcp_sock.rcv_nxt",
             EVENT_LENGTH_SK = "trace_event_raw_sock_msg_length.sk?",
