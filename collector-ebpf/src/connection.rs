@@ -248,6 +248,37 @@ impl Connection {
         self.received += passed;
         Ok(Some(self.received.saturating_sub(moved)))
     }
+
+    /// Moves both positions to where TCP says that they have ended. What passed since the last call that was seen has
+    /// passed unseen; a sequence number at the end is taken for the FIN, which is no byte.
+    #[inline(always)]
+    pub fn ended(&mut self, sk: u64) -> Result<(), Counter> {
+        let Some(sock) = Checked::known(sk) else { return Ok(()) };
+        if sock.has_upper_layer() {
+            return Ok(());
+        }
+        let behind = |before: u32, after: u32, finished: bool| {
+            let passed = after.wrapping_sub(before).saturating_sub(finished as u32);
+            if passed > u32::MAX / 2 { 0 } else { passed as u64 }
+        };
+        // tcp_disconnect, as a close with a reset calls it, moves the sequence number away and clears this count.
+        let kept = sock.bytes_sent()? != 0;
+        if !kept && self.sent != 0 {
+            return Ok(());
+        }
+        let sent = if kept { behind(self.sent_seq, sock.write_seq()?, true) } else { 0 };
+        self.sent += sent;
+        let mut received = 0;
+        if self.flags & connection_flag::RECEIVED_KNOWN != 0 {
+            let copied_seq = sock.copied_seq()?;
+            received = behind(self.received_seq, copied_seq, copied_seq == sock.rcv_nxt()?);
+            self.received += received;
+        }
+        if sent + received != 0 {
+            counters::add(Counter::UnseenBytes, sent + received);
+        }
+        Ok(())
+    }
 }
 
 /// How many bytes have passed between two sequence numbers, of which this call moved the last `moved`.

@@ -147,6 +147,13 @@ impl<K: Kernel> Sock<K> {
         unsafe { K::read(self.address, TCP_COPIED_SEQ.load()) }
     }
 
+    /// `tcp_sock.rcv_nxt`: the sequence number after the last byte, or the FIN, that has arrived in order.
+    #[inline(always)]
+    pub fn rcv_nxt(self) -> Result<u32, Counter> {
+        // SAFETY: an integer.
+        unsafe { K::read(self.address, TCP_RCV_NXT.load()) }
+    }
+
     /// `skc_state`, as in `include/net/tcp_states.h`.
     #[inline(always)]
     pub fn state(self) -> Result<u8, Counter> {
