@@ -34,12 +34,13 @@ pub fn new_id() -> u64 {
     (emit::now() << 8) | (cpu as u64 & 0xff)
 }
 
-/// Remembers a connection from its first byte: after connect (`flag::CLIENT`) or accept (`flag::SERVER`).
+/// Remembers a connection from its first byte: after connect (`flag::CLIENT`) or accept (`flag::SERVER`), which is `done`
+/// if the call has not failed or gone on behind the scenes.
 #[inline(always)]
-pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
+pub fn opened(sk: u64, role: u16, done: bool) -> Result<(), Counter> {
     let Some(sock) = Checked::tcp(sk)? else { return Ok(()) };
     let state = sock.state()?;
-    if role == flag::CLIENT && state == TCP_CLOSE {
+    if role == flag::CLIENT && done && matches!(state, TCP_CLOSE | TCP_SYN_SENT) {
         return Ok(()); // it connects when it sends (TCP_FASTOPEN_CONNECT), and has no positions before that
     }
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
@@ -93,7 +94,10 @@ pub fn established(sk: u64, unsaid: u32) -> Result<(), Counter> {
         // SAFETY: a map value lives as long as the program runs.
         let known = unsafe { &mut *known };
         if known.flags & connection_flag::EARLY != 0 {
-            known.flags &= !connection_flag::EARLY;
+            if known.flags & connection_flag::RECEIVED_KNOWN == 0 {
+                known.received_seq = sock.copied_seq()?;
+            }
+            known.flags = known.flags & !connection_flag::EARLY | connection_flag::RECEIVED_KNOWN;
             return Ok(());
         }
     }
@@ -128,13 +132,17 @@ pub fn find<K: Tcp>(
         return Ok(Some((sock, known)));
     }
     let Some(sock) = K::tcp(sk)? else { return Ok(None) };
+    let mut sent = sent;
     let flags = match sock.state()? {
-        TCP_SYN_SENT => connection_flag::EARLY | connection_flag::UNSAID_CLIENT,
+        // A call that begins, and connects: the handshake has no sequence number yet.
+        TCP_CLOSE | TCP_SYN_SENT if sent == 0 && received == 0 => return Ok(None),
+        TCP_SYN_SENT => {
+            sent = sock.bytes_sent()? as u32;
+            connection_flag::EARLY | connection_flag::UNSAID_CLIENT
+        }
         TCP_SYN_RECV => {
             connection_flag::EARLY | connection_flag::UNSAID_SERVER | connection_flag::RECEIVED_KNOWN
         }
-        // A call that begins, and connects.
-        TCP_CLOSE if sent == 0 && received == 0 => return Ok(None),
         _ => connection_flag::UNSAID_OLDER | connection_flag::RECEIVED_KNOWN,
     };
     let connection = Connection {

@@ -86,8 +86,8 @@ pub(super) fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Coun
     }
     let fd = register::<K>(regs, registers::ARGUMENT_0)?;
     match operation & op::SHAPE {
-        op::CONNECT => opened::<K>(fd, flag::CLIENT),
-        op::ACCEPT if result >= 0 => opened::<K>(result as u64, flag::SERVER),
+        op::CONNECT => opened::<K>(fd, flag::CLIENT, result >= 0),
+        op::ACCEPT if result >= 0 => opened::<K>(result as u64, flag::SERVER, true),
         op::MMAP if result > 0 => mapped::<K>(regs),
         _ if result > 0 && operation & (op::SENDS | op::RECEIVES) != 0 => {
             moved::<K>(regs, fd, operation, result as u64)
@@ -104,9 +104,9 @@ pub(super) fn register<K: Kernel>(regs: u64, offset: u32) -> Result<u64, Counter
 }
 
 #[inline(always)]
-fn opened<K: Kernel>(fd: u64, role: u16) -> Result<(), Counter> {
+fn opened<K: Kernel>(fd: u64, role: u16, done: bool) -> Result<(), Counter> {
     match socket::of_descriptor::<K>(fd)? {
-        Some(sk) => connection::opened(sk, role),
+        Some(sk) => connection::opened(sk, role, done),
         None => Ok(()),
     }
 }
