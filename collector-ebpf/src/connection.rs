@@ -14,8 +14,17 @@ use crate::{
     maps::{CONNECTIONS, Connection, connection_flag},
     read::{self, Checked, Kernel},
     settings,
-    socket::{Sock, TCP_SYN_SENT, Tcp},
+    socket::{Sock, TCP_CLOSE, TCP_SYN_RECV, TCP_SYN_SENT, Tcp},
 };
+
+/// True if a receive with these flags leaves the stream where it is: MSG_PEEK, and MSG_ERRQUEUE, which gives back what
+/// was sent with its time. Where a connection is met by such a call, its position does not tell.
+#[inline(always)]
+pub fn only_looks(flags: u64) -> bool {
+    const MSG_PEEK: u64 = 0x2;
+    const MSG_ERRQUEUE: u64 = 0x2000;
+    flags & (MSG_PEEK | MSG_ERRQUEUE) != 0
+}
 
 /// A number that is unique while the agent runs: the time and the processor, on which no two moments are the same.
 #[inline(always)]
@@ -25,10 +34,15 @@ pub fn new_id() -> u64 {
     (emit::now() << 8) | (cpu as u64 & 0xff)
 }
 
-/// Remembers a connection from its first byte: after connect (`flag::CLIENT`) or accept (`flag::SERVER`).
+/// Remembers a connection from its first byte: after connect (`flag::CLIENT`) or accept (`flag::SERVER`), which is `done`
+/// if the call has not failed or gone on behind the scenes.
 #[inline(always)]
-pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
+pub fn opened(sk: u64, role: u16, done: bool) -> Result<(), Counter> {
     let Some(sock) = Checked::tcp(sk)? else { return Ok(()) };
+    let state = sock.state()?;
+    if role == flag::CLIENT && done && matches!(state, TCP_CLOSE | TCP_SYN_SENT) {
+        return Ok(()); // it connects when it sends (TCP_FASTOPEN_CONNECT), and has no positions before that
+    }
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
         // SAFETY: a map value lives as long as the program runs.
         let known = unsafe { &*known };
@@ -47,7 +61,7 @@ pub fn opened(sk: u64, role: u16) -> Result<(), Counter> {
         flags: 0,
         _pad: 0,
     };
-    if sock.state()? != TCP_SYN_SENT {
+    if state != TCP_SYN_SENT {
         connection.received_seq = sock.copied_seq()?;
         connection.flags |= connection_flag::RECEIVED_KNOWN;
     }
@@ -76,11 +90,23 @@ pub fn established(sk: u64, unsaid: u32) -> Result<(), Counter> {
         return Ok(()); // what passes until then would be a gap at its beginning
     }
     let Some(sock) = Checked::tcp(sk)? else { return Ok(()) };
+    if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
+        // SAFETY: a map value lives as long as the program runs.
+        let known = unsafe { &mut *known };
+        if known.flags & connection_flag::EARLY != 0 {
+            if known.flags & connection_flag::RECEIVED_KNOWN == 0 {
+                known.received_seq = sock.copied_seq()?;
+            }
+            known.flags = known.flags & !connection_flag::EARLY | connection_flag::RECEIVED_KNOWN;
+            return Ok(());
+        }
+    }
     let connection = Connection {
         id: new_id(),
         sent: 0,
         received: 0,
-        sent_seq: sock.write_seq()?,
+        // What went along with the handshake (TCP fast open) is reported by the call that has sent it.
+        sent_seq: sock.write_seq()?.wrapping_sub(sock.bytes_sent()? as u32),
         received_seq: sock.copied_seq()?,
         flags: connection_flag::RECEIVED_KNOWN | unsaid,
         _pad: 0,
@@ -106,6 +132,19 @@ pub fn find<K: Tcp>(
         return Ok(Some((sock, known)));
     }
     let Some(sock) = K::tcp(sk)? else { return Ok(None) };
+    let mut sent = sent;
+    let flags = match sock.state()? {
+        // A call that begins, and connects: the handshake has no sequence number yet.
+        TCP_CLOSE | TCP_SYN_SENT if sent == 0 && received == 0 => return Ok(None),
+        TCP_SYN_SENT => {
+            sent = sock.bytes_sent()? as u32;
+            connection_flag::EARLY | connection_flag::UNSAID_CLIENT
+        }
+        TCP_SYN_RECV => {
+            connection_flag::EARLY | connection_flag::UNSAID_SERVER | connection_flag::RECEIVED_KNOWN
+        }
+        _ => connection_flag::UNSAID_OLDER | connection_flag::RECEIVED_KNOWN,
+    };
     let connection = Connection {
         id: new_id(),
         sent: 0,
@@ -113,7 +152,7 @@ pub fn find<K: Tcp>(
         // As they were before this call.
         sent_seq: sock.write_seq()?.wrapping_sub(sent),
         received_seq: sock.copied_seq()?.wrapping_sub(received),
-        flags: connection_flag::RECEIVED_KNOWN | connection_flag::UNSAID_OLDER,
+        flags,
         _pad: 0,
     };
     CONNECTIONS.insert(sk, connection, 0).map_err(|_| Counter::ConnectionTableFull)?;
@@ -180,7 +219,7 @@ impl Connection {
     #[inline(always)]
     pub fn sent<K: Kernel>(&mut self, sock: Sock<K>, moved: u64) -> Result<Option<u64>, Counter> {
         let seq = sock.write_seq()?;
-        if self.flags & connection_flag::RECEIVED_KNOWN == 0 {
+        if self.flags & connection_flag::RECEIVED_KNOWN == 0 && sock.state()? != TCP_SYN_SENT {
             // The handshake has ended since connect returned, and nothing can have been read before this.
             self.received_seq = sock.copied_seq()?;
             self.flags |= connection_flag::RECEIVED_KNOWN;
@@ -216,6 +255,37 @@ impl Connection {
         self.received_seq = seq;
         self.received += passed;
         Ok(Some(self.received.saturating_sub(moved)))
+    }
+
+    /// Moves both positions to where TCP says that they have ended. What passed since the last call that was seen has
+    /// passed unseen; a sequence number at the end is taken for the FIN, which is no byte.
+    #[inline(always)]
+    pub fn ended(&mut self, sk: u64) -> Result<(), Counter> {
+        let Some(sock) = Checked::known(sk) else { return Ok(()) };
+        if sock.has_upper_layer() {
+            return Ok(());
+        }
+        let behind = |before: u32, after: u32, finished: bool| {
+            let passed = after.wrapping_sub(before).saturating_sub(finished as u32);
+            if passed > u32::MAX / 2 { 0 } else { passed as u64 }
+        };
+        // tcp_disconnect, as a close with a reset calls it, moves the sequence number away and clears this count.
+        let kept = sock.bytes_sent()? != 0;
+        if !kept && self.sent != 0 {
+            return Ok(());
+        }
+        let sent = if kept { behind(self.sent_seq, sock.write_seq()?, true) } else { 0 };
+        self.sent += sent;
+        let mut received = 0;
+        if self.flags & connection_flag::RECEIVED_KNOWN != 0 {
+            let copied_seq = sock.copied_seq()?;
+            received = behind(self.received_seq, copied_seq, copied_seq == sock.rcv_nxt()?);
+            self.received += received;
+        }
+        if sent + received != 0 {
+            counters::add(Counter::UnseenBytes, sent + received);
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use spantap_ebpf_common::{
     Counter,
-    limits::{COMM_BYTES, IOVECS_MAX},
+    limits::{COMM_BYTES, IOVECS_MAX, MESSAGE_BUFFERS_MAX, MMSGHDR_BYTES, MMSGHDR_LEN_AT},
     record::{self, Header},
 };
 
@@ -108,14 +108,6 @@ pub fn buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
         2049..=4096 => from_buffer::<4096>(data, address, wanted),
         _ => from_buffer::<16384>(data, address, wanted),
     }
-}
-
-/// The same of a buffer of which at most 1 KiB is copied: in a loop, each size more multiplies what the verifier walks.
-#[inline(always)]
-pub fn small_buffer(data: &record::Data, address: u64) -> Result<(), Counter> {
-    const SMALL: u64 = 1024;
-    let Some(wanted) = verdict::wanted(data) else { return Ok(()) };
-    from_buffer::<1024>(data, address, if wanted < SMALL { wanted } else { SMALL })
 }
 
 /// A data record without payload, for bytes that are in no memory of the process.
@@ -227,6 +219,68 @@ fn from_iovecs<const N: usize, const ROOM: usize>(
         let n = bound(if length < left { length } else { left }, N as u64);
         let at = within(copied, N as u64); // below `wanted`, or the loop had ended
         // SAFETY: `at` and `n` are at most N each, and the room is twice that.
+        let error = unsafe {
+            let to = (&raw mut (*record).payload).cast::<u8>().add(at as usize);
+            helpers::bpf_probe_read_user(to.cast(), n as u32, base as *const _)
+        };
+        if error != 0 {
+            fault = true;
+            break;
+        }
+        copied = at + n;
+    }
+    // SAFETY: `record` is the reservation; `finish` writes the whole header.
+    unsafe { finish(&raw mut (*record).data, data, copied as u32, fault) };
+    submit(entry, data.header.boot_ns);
+    Ok(())
+}
+
+/// A data record whose payload is gathered from the buffers of `count` messages (`struct mmsghdr *`, in the process's
+/// memory): at most 4 KiB, since few programs send so over TCP.
+#[inline(always)]
+pub fn messages(data: &record::Data, mut message: u64, mut count: u64) -> Result<(), Counter> {
+    const MOST: usize = 4096;
+    let Some(wanted) = verdict::wanted(data) else { return Ok(()) };
+    let Some(mut entry) = EVENTS.reserve::<WithPayload<{ 2 * MOST }>>(0) else { return Err(full(data)) };
+    let record = entry.as_mut_ptr();
+    let wanted = if wanted < MOST as u64 { wanted } else { MOST as u64 };
+    let (mut buffers, mut buffers_left, mut bytes_left) = (0, 0, 0);
+    let mut copied = 0u64;
+    let mut fault = false;
+    for _ in 0..MESSAGE_BUFFERS_MAX {
+        if buffers_left == 0 || bytes_left == 0 {
+            if count == 0 {
+                break;
+            }
+            // SAFETY: integers of the process.
+            let (header, length) =
+                unsafe { (read::user::<[u64; 4]>(message), read::user::<u32>(message + MMSGHDR_LEN_AT)) };
+            let (Ok([_, _, vector, segments]), Ok(length)) = (header, length) else {
+                fault = true;
+                break;
+            };
+            (buffers, buffers_left, bytes_left) = (vector, segments, length as u64);
+            message += MMSGHDR_BYTES;
+            count -= 1;
+            if buffers_left == 0 || bytes_left == 0 {
+                continue;
+            }
+        }
+        if copied >= wanted {
+            break;
+        }
+        let Ok([base, room]) = Vector::OfProcess(buffers).buffer(0) else {
+            fault = true;
+            break;
+        };
+        buffers += 16;
+        buffers_left -= 1;
+        let length = if room < bytes_left { room } else { bytes_left };
+        bytes_left -= length;
+        let left = wanted - copied;
+        let n = bound(if length < left { length } else { left }, MOST as u64);
+        let at = within(copied, MOST as u64); // below `wanted`, or the loop had ended
+        // SAFETY: `at` and `n` are at most MOST each, and the room is twice that.
         let error = unsafe {
             let to = (&raw mut (*record).payload).cast::<u8>().add(at as usize);
             helpers::bpf_probe_read_user(to.cast(), n as u32, base as *const _)

@@ -117,6 +117,8 @@ pub mod connection_flag {
     pub const UNSAID_OLDER: u32 = 1 << 4;
     /// Not announced yet: one of the three above.
     pub const UNSAID: u32 = UNSAID_CLIENT | UNSAID_SERVER | UNSAID_OLDER;
+    /// Met before its handshake had ended, since bytes came along with it.
+    pub const EARLY: u32 = 1 << 5;
     /// From this bit on: how many calls were searched for a ClientHello.
     pub const LOOKS_SHIFT: u32 = 28;
 }

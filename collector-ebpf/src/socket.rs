@@ -28,6 +28,10 @@ const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 /// `include/net/tcp_states.h`
 pub const TCP_SYN_SENT: u8 = 2;
+/// Likewise: of a socket that accept may give before the handshake has ended, if bytes came with it.
+pub const TCP_SYN_RECV: u8 = 3;
+/// Likewise.
+pub const TCP_CLOSE: u8 = 7;
 
 /// The `struct sock` behind a descriptor of the current process: `current->files->fdt->fd[fd]->private_data->sk`.
 /// `None` if the descriptor is no socket.
@@ -129,11 +133,25 @@ impl<K: Kernel> Sock<K> {
         unsafe { K::read(self.address, TCP_WRITE_SEQ.load()) }
     }
 
+    /// Bytes that have gone out, repeated ones included: `tcp_sock.bytes_sent`.
+    #[inline(always)]
+    pub fn bytes_sent(self) -> Result<u64, Counter> {
+        // SAFETY: an integer.
+        unsafe { K::read(self.address, TCP_BYTES_SENT.load()) }
+    }
+
     /// `tcp_sock.copied_seq`: the sequence number after the last byte that the process has read.
     #[inline(always)]
     pub fn copied_seq(self) -> Result<u32, Counter> {
         // SAFETY: an integer.
         unsafe { K::read(self.address, TCP_COPIED_SEQ.load()) }
+    }
+
+    /// `tcp_sock.rcv_nxt`: the sequence number after the last byte, or the FIN, that has arrived in order.
+    #[inline(always)]
+    pub fn rcv_nxt(self) -> Result<u32, Counter> {
+        // SAFETY: an integer.
+        unsafe { K::read(self.address, TCP_RCV_NXT.load()) }
     }
 
     /// `skc_state`, as in `include/net/tcp_states.h`.

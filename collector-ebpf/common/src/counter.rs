@@ -37,8 +37,6 @@ counters! {
     EntryTimeLost = "entry_time_lost",
     /// Receives that only peeked; the bytes come again.
     Peeked = "peeked",
-    /// Calls of sendmmsg or recvmmsg with more messages than are looked at; their bytes are found as a gap.
-    MessagesSkipped = "messages_skipped",
     /// Bytes that moved unseen between two calls (sendfile, splice, io_uring); reported as gaps.
     UnseenBytes = "unseen_bytes",
     /// Calls on streams of no known protocol, not reported for a while as the agent asked.

@@ -6,8 +6,14 @@ pub const COPY_BYTES_MAX: u32 = 16 * 1024;
 pub const COPY_BYTES_DEFAULT: u32 = 4 * 1024;
 /// Buffers of one vectored call that are looked at; what the others moved is a gap.
 pub const IOVECS_MAX: u32 = 8;
-/// Messages of one sendmmsg or recvmmsg that are looked at; the others are a gap.
-pub const MESSAGES_MAX: u32 = 4;
+/// Buffers of the messages of one sendmmsg or recvmmsg that are looked at, likewise.
+pub const MESSAGE_BUFFERS_MAX: u32 = 16;
+/// Messages of one sendmmsg or recvmmsg, whose lengths are added up: the kernel takes no more (`UIO_MAXIOV`).
+pub const MESSAGES_MAX: u32 = 1024;
+/// `struct mmsghdr { struct msghdr { name, namelen, iov, iovlen, control, controllen, flags }; unsigned int len; }`
+pub const MMSGHDR_BYTES: u64 = 64;
+/// Where its length stands.
+pub const MMSGHDR_LEN_AT: u64 = 56;
 /// Slots of the table that remembers when a thread entered a call, indexed by the low bits of the tid. A power of two.
 pub const THREAD_SLOTS: u32 = 64 * 1024;
 /// Slots of the table of TLS calls in progress, likewise. A thread that finds its slot taken goes to a slower table.

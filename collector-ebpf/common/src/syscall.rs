@@ -42,6 +42,8 @@ pub const TABLE: &[Row] = &[
     ("write", 1, 64, op::SENDS | op::BUFFER),
     ("readv", 19, 65, op::RECEIVES | op::IOVEC),
     ("writev", 20, 66, op::SENDS | op::IOVEC),
+    ("preadv2", 327, 286, op::RECEIVES | op::IOVEC),
+    ("pwritev2", 328, 287, op::SENDS | op::IOVEC),
     ("sendto", 44, 206, op::SENDS | op::BUFFER),
     ("recvfrom", 45, 207, op::RECEIVES | op::BUFFER | op::FLAGS_3),
     ("sendfile", 40, 71, op::SENDS | op::FILE),

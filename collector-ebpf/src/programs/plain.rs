@@ -89,8 +89,9 @@ pub fn plain_sys_exit(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn moved(ctx: &TracePointContext, sends: bool) -> Result<(), Counter> {
+    let flags = if sends { None } else { Some(field(ctx, settings::EVENT_LENGTH_FLAGS.load())?) };
     let sk = field(ctx, settings::EVENT_LENGTH_SK.load())?;
-    socket_traced::moved::<Checked>(sk, field(ctx, settings::EVENT_LENGTH_RET.load())?, sends)
+    socket_traced::moved::<Checked>(sk, field(ctx, settings::EVENT_LENGTH_RET.load())?, flags)
 }
 
 #[inline(always)]

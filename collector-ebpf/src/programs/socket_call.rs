@@ -159,15 +159,20 @@ pub fn current() -> Option<(Call, *mut Call)> {
     }
 }
 
-/// The call returns: `result` is how many bytes it moved, or an error.
+/// The call returns: `result` is how many bytes it moved, or an error. `flags` are those of recv(2).
 #[inline(always)]
-pub fn leave<K: Tcp>(call: Option<Call>, sk: u64, way: Way, result: i64) -> Result<(), Counter> {
+pub fn leave<K: Tcp>(call: Option<Call>, sk: u64, way: Way, flags: u64, result: i64) -> Result<(), Counter> {
     if result <= 0 || result > u32::MAX as i64 || ignored::is(bpf_get_current_pid_tgid()) {
         return Ok(());
     }
     let size = result as u32;
-    let (sent, received) = if way == Way::Sends { (size, 0) } else { (0, size) };
+    let only_looks = way == Way::Receives && connection::only_looks(flags);
+    let (sent, received) = match way {
+        Way::Sends => (size, 0),
+        Way::Receives => (0, if only_looks { 0 } else { size }),
+    };
     match connection::find::<K>(sk, sent, received)? {
+        Some(_) if only_looks => Err(Counter::Peeked),
         Some((sock, connection)) => report(call, sk, sock, connection, way, size),
         None => Ok(()),
     }

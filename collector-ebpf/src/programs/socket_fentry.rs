@@ -25,7 +25,7 @@ pub fn inet_sendmsg_entry(ctx: FEntryContext) -> i32 {
 #[fexit(function = "inet_sendmsg")]
 #[inline(always)]
 pub fn inet_sendmsg_exit(ctx: FExitContext) -> i32 {
-    count(leave(ctx.arg(0), Way::Sends, ctx.arg::<i32>(3) as i64))
+    count(leave(ctx.arg(0), Way::Sends, 0, ctx.arg::<i32>(3) as i64))
 }
 
 /// Hooks `net/ipv6/af_inet6.c: int inet6_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`.
@@ -38,7 +38,7 @@ pub fn inet6_sendmsg_entry(ctx: FEntryContext) -> i32 {
 #[fexit(function = "inet6_sendmsg")]
 #[inline(always)]
 pub fn inet6_sendmsg_exit(ctx: FExitContext) -> i32 {
-    count(leave(ctx.arg(0), Way::Sends, ctx.arg::<i32>(3) as i64))
+    count(leave(ctx.arg(0), Way::Sends, 0, ctx.arg::<i32>(3) as i64))
 }
 
 /// Hooks `net/ipv4/af_inet.c: int inet_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`.
@@ -51,7 +51,7 @@ pub fn inet_recvmsg_entry(ctx: FEntryContext) -> i32 {
 #[fexit(function = "inet_recvmsg")]
 #[inline(always)]
 pub fn inet_recvmsg_exit(ctx: FExitContext) -> i32 {
-    count(leave(ctx.arg(0), Way::Receives, ctx.arg::<i32>(4) as i64))
+    count(leave(ctx.arg(0), Way::Receives, ctx.arg(3), ctx.arg::<i32>(4) as i64))
 }
 
 /// Hooks `net/ipv6/af_inet6.c: int inet6_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`.
@@ -64,7 +64,7 @@ pub fn inet6_recvmsg_entry(ctx: FEntryContext) -> i32 {
 #[fexit(function = "inet6_recvmsg")]
 #[inline(always)]
 pub fn inet6_recvmsg_exit(ctx: FExitContext) -> i32 {
-    count(leave(ctx.arg(0), Way::Receives, ctx.arg::<i32>(4) as i64))
+    count(leave(ctx.arg(0), Way::Receives, ctx.arg(3), ctx.arg::<i32>(4) as i64))
 }
 
 /// Hooks `net/ipv4/af_inet.c: ssize_t inet_sendpage(struct socket *sock, struct page *page, int offset, size_t size, int
@@ -78,7 +78,7 @@ pub fn inet_sendpage_entry(ctx: FEntryContext) -> i32 {
 #[fexit(function = "inet_sendpage")]
 #[inline(always)]
 pub fn inet_sendpage_exit(ctx: FExitContext) -> i32 {
-    count(leave(ctx.arg(0), Way::Sends, ctx.arg(5)))
+    count(leave(ctx.arg(0), Way::Sends, 0, ctx.arg(5)))
 }
 
 /// Hooks `net/ipv4/tcp.c: ssize_t tcp_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t
@@ -92,7 +92,7 @@ pub fn tcp_splice_read_entry(ctx: FEntryContext) -> i32 {
 #[fexit(function = "tcp_splice_read")]
 #[inline(always)]
 pub fn tcp_splice_read_exit(ctx: FExitContext) -> i32 {
-    count(leave(ctx.arg(0), Way::Receives, ctx.arg(5)))
+    count(leave(ctx.arg(0), Way::Receives, 0, ctx.arg(5)))
 }
 
 /// Hooks `security/security.c: int security_mmap_file(struct file *file, unsigned long prot, unsigned long flags)`.
@@ -113,10 +113,10 @@ fn enter_uncopied(socket: u64, way: Way) -> Result<(), Counter> {
 }
 
 #[inline(always)]
-fn leave(socket: u64, way: Way, result: i64) -> Result<(), Counter> {
+fn leave(socket: u64, way: Way, flags: u64, result: i64) -> Result<(), Counter> {
     // Taken whatever the result, so that it cannot be mistaken for a later call.
     let call = socket_call::take();
-    socket_call::leave::<Typed>(call, socket_call::sock_of::<Typed>(socket)?, way, result)
+    socket_call::leave::<Typed>(call, socket_call::sock_of::<Typed>(socket)?, way, flags, result)
 }
 
 #[inline(always)]

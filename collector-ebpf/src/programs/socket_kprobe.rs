@@ -14,7 +14,7 @@ use crate::{
     maps::{Call, Connection, place},
     read::{self, Checked},
     settings,
-    socket::Sock,
+    socket::{Sock, Tcp},
 };
 
 /// At `inet_sendmsg` and `inet6_sendmsg`, `(socket, message, size)`; checked on 5.10, 6.1, 6.12 and 7.3, as are the
@@ -77,14 +77,15 @@ fn enter_uncopied(socket: Option<u64>, size: Option<u64>, way: Way) -> Result<()
 }
 
 /// The socket's `struct sock`, if it speaks TCP and the process is watched. Its connection is known from here on, with its
-/// positions before the call.
+/// positions before the call, unless the call will make it (TCP fast open).
 #[inline(always)]
 fn known(socket: u64) -> Result<Option<u64>, Counter> {
     if ignored::is(bpf_get_current_pid_tgid()) {
         return Ok(None);
     }
     let sk = socket_call::sock_of::<Checked>(socket)?;
-    Ok(connection::find::<Checked>(sk, 0, 0)?.map(|_| sk))
+    let is_tcp = connection::find::<Checked>(sk, 0, 0)?.is_some() || Checked::tcp(sk)?.is_some();
+    Ok(is_tcp.then_some(sk))
 }
 
 #[inline(always)]

@@ -27,13 +27,16 @@ pub fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 pub(super) fn destroyed(sk: u64) -> Result<(), Counter> {
     // SAFETY: copied out at once.
-    let Some(connection) = unsafe { CONNECTIONS.get(sk) }.copied() else { return Ok(()) };
+    let Some(mut connection) = unsafe { CONNECTIONS.get(sk) }.copied() else { return Ok(()) };
     let _ = CONNECTIONS.remove(sk);
     if connection.flags & connection_flag::UNSAID != 0 {
         if connection.sent | connection.received == 0 {
             return Ok(()); // nobody has heard of it
         }
         counters::bump(Counter::RingFull); // there was never room to announce it
+    }
+    if let Err(counter) = connection.ended(sk) {
+        counters::bump(counter);
     }
     emit::fixed(record::Close {
         header: emit::header(kind::CLOSE, 0, size_of::<record::Close>(), emit::now()),

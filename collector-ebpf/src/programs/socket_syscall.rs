@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use spantap_ebpf_common::{
     Counter,
-    limits::{MESSAGES_MAX, SYSCALLS as SYSCALLS_MAX},
+    limits::{MESSAGES_MAX, MMSGHDR_BYTES, MMSGHDR_LEN_AT, SYSCALLS as SYSCALLS_MAX},
     record::{self, flag, kind},
     syscall::op,
 };
@@ -86,8 +86,8 @@ pub(super) fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Coun
     }
     let fd = register::<K>(regs, registers::ARGUMENT_0)?;
     match operation & op::SHAPE {
-        op::CONNECT => opened::<K>(fd, flag::CLIENT),
-        op::ACCEPT if result >= 0 => opened::<K>(result as u64, flag::SERVER),
+        op::CONNECT => opened::<K>(fd, flag::CLIENT, result >= 0),
+        op::ACCEPT if result >= 0 => opened::<K>(result as u64, flag::SERVER, true),
         op::MMAP if result > 0 => mapped::<K>(regs),
         _ if result > 0 && operation & (op::SENDS | op::RECEIVES) != 0 => {
             moved::<K>(regs, fd, operation, result as u64)
@@ -104,9 +104,9 @@ pub(super) fn register<K: Kernel>(regs: u64, offset: u32) -> Result<u64, Counter
 }
 
 #[inline(always)]
-fn opened<K: Kernel>(fd: u64, role: u16) -> Result<(), Counter> {
+fn opened<K: Kernel>(fd: u64, role: u16, done: bool) -> Result<(), Counter> {
     match socket::of_descriptor::<K>(fd)? {
-        Some(sk) => connection::opened(sk, role),
+        Some(sk) => connection::opened(sk, role, done),
         None => Ok(()),
     }
 }
@@ -127,18 +127,21 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     let address = register::<K>(regs, registers::ARGUMENT_1)?;
     let sends = operation & op::SENDS != 0;
     let shape = operation & op::SHAPE;
-    if shape == op::MESSAGES && result > MESSAGES_MAX as u64 {
-        // Which of its bytes are whose cannot be told any more; the next call finds them as a gap.
-        return Err(Counter::MessagesSkipped);
-    }
     let size = if shape == op::MESSAGES { messages_bytes(address, result)? } else { result };
     // Each number of messages was a way of its own.
     let zero = read::zero();
     let (size, result) = (size ^ zero, result ^ zero);
-    let (before_sent, before_received) = if sends { (size as u32, 0) } else { (0, size as u32) };
+    let only_looks = connection::only_looks(flags::<K>(regs, operation)?);
+    let (before_sent, before_received) = match sends {
+        true => (size as u32, 0),
+        false => (0, if only_looks { 0 } else { size as u32 }),
+    };
     let Some((sock, found)) = connection::find::<Checked>(sk, before_sent, before_received)? else {
         return Ok(());
     };
+    if only_looks {
+        return Err(Counter::Peeked);
+    }
     // SAFETY: a map value lives as long as the program runs. Another thread's call on the same socket may change it
     // at the same time; each field is a whole word.
     let connection = unsafe { &mut *found };
@@ -181,7 +184,7 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
             };
             emit::iovecs(&data, Vector::OfProcess(vector), count)
         }
-        _ => messages(&mut data, address, result),
+        _ => emit::messages(&data, address, result),
     }
 }
 
@@ -189,21 +192,22 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
 #[inline(always)]
 pub(super) fn discards<K: Kernel>(regs: u64, operation: u32) -> Result<bool, Counter> {
     const MSG_TRUNC: u64 = 0x20;
-    let flags = if operation & op::FLAGS_3 != 0 {
-        register::<K>(regs, registers::ARGUMENT_3)?
-    } else if operation & op::FLAGS_2 != 0 {
-        register::<K>(regs, registers::ARGUMENT_2)?
-    } else {
-        0
-    };
-    Ok(flags & MSG_TRUNC != 0)
+    Ok(flags::<K>(regs, operation)? & MSG_TRUNC != 0)
 }
 
-/// `struct mmsghdr { struct msghdr { name, namelen, iov, iovlen, control, controllen, flags }; unsigned int len; }`
-const MMSGHDR_BYTES: u64 = 64;
-const MMSGHDR_LEN_AT: u64 = 56;
+/// The flags of a receiving call, as recv(2) has them.
+#[inline(always)]
+fn flags<K: Kernel>(regs: u64, operation: u32) -> Result<u64, Counter> {
+    if operation & op::FLAGS_3 != 0 {
+        register::<K>(regs, registers::ARGUMENT_3)
+    } else if operation & op::FLAGS_2 != 0 {
+        register::<K>(regs, registers::ARGUMENT_2)
+    } else {
+        Ok(0)
+    }
+}
 
-/// Bytes that the first messages of a sendmmsg or recvmmsg moved.
+/// Bytes that the messages of a sendmmsg or recvmmsg moved.
 #[inline(always)]
 fn messages_bytes(vector: u64, count: u64) -> Result<u64, Counter> {
     let mut sum = 0;
@@ -215,33 +219,6 @@ fn messages_bytes(vector: u64, count: u64) -> Result<u64, Counter> {
         sum += unsafe { read::user::<u32>(vector + i * MMSGHDR_BYTES + MMSGHDR_LEN_AT) }? as u64;
     }
     Ok(sum)
-}
-
-/// One record per message, of the beginning of its first buffer; what follows is a gap.
-#[inline(always)]
-fn messages(data: &mut record::Data, vector: u64, count: u64) -> Result<(), Counter> {
-    for i in 0..MESSAGES_MAX as u64 {
-        if i >= count {
-            break;
-        }
-        let at = vector + i * MMSGHDR_BYTES;
-        // SAFETY: integers of the process.
-        let (length, [_, _, buffers, _]) =
-            unsafe { (read::user::<u32>(at + MMSGHDR_LEN_AT)?, read::user::<[u64; 4]>(at)?) };
-        if length == 0 {
-            continue;
-        }
-        // SAFETY: as above.
-        let [base, room] = unsafe { read::user::<[u64; 2]>(buffers) }?;
-        data.size = if (length as u64) < room { length } else { room as u32 };
-        if data.size > 0 {
-            emit::small_buffer(data, base)?;
-        }
-        let zero = read::zero();
-        data.position += length as u64 ^ zero;
-        data.size ^= zero as u32;
-    }
-    Ok(())
 }
 
 /// When this thread entered the call, if its slot still says so.

@@ -35,7 +35,7 @@ use crate::{
 #[btf_tracepoint(function = "sock_send_length")]
 #[inline(always)]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    count(moved::<Typed>(ctx.arg(0), ctx.arg(1), true))
+    count(moved::<Typed>(ctx.arg(0), ctx.arg(1), None))
 }
 
 /// Hooks `include/trace/events/sock.h: sock_recv_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
@@ -43,7 +43,7 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 #[inline(always)]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    count(moved::<Typed>(ctx.arg(0), ctx.arg(1), false))
+    count(moved::<Typed>(ctx.arg(0), ctx.arg(1), Some(ctx.arg(2))))
 }
 
 /// Hooks `include/trace/events/tcp.h: tcp_sendmsg_locked(const struct sock *sk, const struct msghdr *msg, ...)`, there
@@ -175,9 +175,11 @@ fn operation(regs: u64) -> Result<u32, Counter> {
     Ok(SYSCALLS.get(id as u32).copied().unwrap_or(op::NONE))
 }
 
-/// A call on a socket has returned; `result` is how many bytes it moved, or an error.
+/// A call on a socket has returned; `result` is how many bytes it moved, or an error. `flags` are those of a receive, as
+/// recv(2) has them; `None` if it was a send.
 #[inline(always)]
-pub(super) fn moved<K: Tcp>(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
+pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<(), Counter> {
+    let sends = flags.is_none();
     let pid_tgid = bpf_get_current_pid_tgid();
     let slot = thread::own(pid_tgid);
     // Taken whatever the result, so that it cannot be mistaken for what belongs to a later call.
@@ -193,10 +195,17 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, sends: bool) -> Result<(), Cou
         return Ok(());
     }
     let size = result as u32;
-    let (before_sent, before_received) = if sends { (size, 0) } else { (0, size) };
+    let only_looks = flags.is_some_and(|flags| connection::only_looks(flags as u64));
+    let (before_sent, before_received) = match sends {
+        true => (size, 0),
+        false => (0, if only_looks { 0 } else { size }),
+    };
     let Some((sock, found)) = connection::find::<K>(sk, before_sent, before_received)? else {
         return Ok(());
     };
+    if only_looks {
+        return Err(Counter::Peeked);
+    }
     // SAFETY: a map value lives as long as the program runs. Another thread's call on the same socket may change it
     // at the same time; each field is a whole word.
     let connection = unsafe { &mut *found };
