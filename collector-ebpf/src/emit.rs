@@ -74,6 +74,15 @@ pub fn fixed<T: 'static>(value: T) -> Result<(), Counter> {
     Ok(())
 }
 
+/// A record that is written where it is: the stack of a program is small.
+#[inline(always)]
+pub fn in_place<T: 'static>(write: impl FnOnce(*mut T)) -> Result<(), Counter> {
+    let mut entry = EVENTS.reserve::<T>(0).ok_or(Counter::RingFull)?;
+    write(entry.as_mut_ptr());
+    submit(entry, now());
+    Ok(())
+}
+
 /// The same for what must be looked at while it is there, such as a process that will be gone in milliseconds. The
 /// reader is woken, though not once for each of the hundred mappings of a process that starts.
 #[inline(always)]

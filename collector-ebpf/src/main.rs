@@ -17,6 +17,7 @@ mod socket;
 mod thread;
 mod tls;
 mod tls_bind;
+mod unix;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

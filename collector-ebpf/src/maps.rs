@@ -88,7 +88,7 @@ pub struct Connection {
     pub sent: u64,
     /// Bytes received since it was first seen.
     pub received: u64,
-    /// `tcp_sock.write_seq` that belongs to `sent`.
+    /// `tcp_sock.write_seq` that belongs to `sent`; of a Unix socket the number of its inode.
     pub sent_seq: u32,
     /// `tcp_sock.copied_seq` that belongs to `received`.
     pub received_seq: u32,
@@ -112,6 +112,8 @@ pub mod connection_flag {
     pub const UNSAID_OLDER: u32 = 1 << 4;
     /// Not announced yet: one of the three above.
     pub const UNSAID: u32 = UNSAID_CLIENT | UNSAID_SERVER | UNSAID_OLDER;
+    /// It is a Unix socket.
+    pub const UNIX: u32 = 1 << 5;
     /// From this bit on: how many calls were searched for a ClientHello.
     pub const LOOKS_SHIFT: u32 = 28;
 }

@@ -90,7 +90,8 @@ pub fn plain_sys_exit(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn moved(ctx: &TracePointContext, sends: bool) -> Result<(), Counter> {
     let sk = field(ctx, settings::EVENT_LENGTH_SK.load())?;
-    socket_traced::moved::<Checked>(sk, field(ctx, settings::EVENT_LENGTH_RET.load())?, sends)
+    let flags = || field::<u32>(ctx, settings::EVENT_LENGTH_FLAGS.load()).map_or(0, u64::from);
+    socket_traced::moved::<Checked>(sk, field(ctx, settings::EVENT_LENGTH_RET.load())?, flags, sends)
 }
 
 #[inline(always)]

@@ -20,7 +20,7 @@ use crate::{
     programs::process,
     read::Kernel,
     settings,
-    socket::{Sock, Tcp},
+    socket::{MSG_PEEK, Sock, Tcp},
     tls_bind,
 };
 
@@ -159,15 +159,16 @@ pub fn current() -> Option<(Call, *mut Call)> {
     }
 }
 
-/// The call returns: `result` is how many bytes it moved, or an error.
+/// The call returns: `result` is how many bytes it moved, or an error, `flags` those of recv(2).
 #[inline(always)]
-pub fn leave<K: Tcp>(call: Option<Call>, sk: u64, way: Way, result: i64) -> Result<(), Counter> {
+pub fn leave<K: Tcp>(call: Option<Call>, sk: u64, way: Way, flags: u64, result: i64) -> Result<(), Counter> {
     if result <= 0 || result > u32::MAX as i64 || ignored::is(bpf_get_current_pid_tgid()) {
         return Ok(());
     }
     let size = result as u32;
     let (sent, received) = if way == Way::Sends { (size, 0) } else { (0, size) };
     match connection::find::<K>(sk, sent, received)? {
+        Some((sock, _)) if sock.is_unix() && flags & MSG_PEEK != 0 => Err(Counter::Peeked),
         Some((sock, connection)) => report(call, sk, sock, connection, way, size),
         None => Ok(()),
     }

@@ -23,7 +23,9 @@ use crate::{
     maps::SYSCALLS,
     programs::process,
     read::{self, Checked, Kernel, Typed},
-    registers, socket, thread, tls_bind,
+    registers,
+    socket::{self, MSG_PEEK},
+    thread, tls_bind, unix,
 };
 
 /// Hooks `include/trace/events/syscalls.h: sys_enter(struct pt_regs *regs, long id)`; checked on 6.18.
@@ -92,6 +94,10 @@ pub(super) fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Coun
         _ if result > 0 && operation & (op::SENDS | op::RECEIVES) != 0 => {
             moved::<K>(regs, fd, operation, result as u64)
         }
+        _ if result == 0 && operation & op::RECEIVES != 0 => match socket::of_descriptor::<K>(fd)? {
+            Some(sk) => unix::over::<Checked>(sk),
+            None => Ok(()),
+        },
         _ => Ok(()),
     }
 }
@@ -128,7 +134,9 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     let sends = operation & op::SENDS != 0;
     let shape = operation & op::SHAPE;
     if shape == op::MESSAGES && result > MESSAGES_MAX as u64 {
-        // Which of its bytes are whose cannot be told any more; the next call finds them as a gap.
+        // Which of its bytes are whose cannot be told any more; the next call finds them as a gap. On a Unix socket it
+        // would not: there what follows is another stream.
+        unix::forget(sk)?;
         return Err(Counter::MessagesSkipped);
     }
     let size = if shape == op::MESSAGES { messages_bytes(address, result)? } else { result };
@@ -139,6 +147,9 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     let Some((sock, found)) = connection::find::<Checked>(sk, before_sent, before_received)? else {
         return Ok(());
     };
+    if sock.is_unix() && flags::<K>(regs, operation)? & MSG_PEEK != 0 {
+        return Err(Counter::Peeked);
+    }
     // SAFETY: a map value lives as long as the program runs. Another thread's call on the same socket may change it
     // at the same time; each field is a whole word.
     let connection = unsafe { &mut *found };
@@ -189,14 +200,19 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
 #[inline(always)]
 pub(super) fn discards<K: Kernel>(regs: u64, operation: u32) -> Result<bool, Counter> {
     const MSG_TRUNC: u64 = 0x20;
-    let flags = if operation & op::FLAGS_3 != 0 {
-        register::<K>(regs, registers::ARGUMENT_3)?
+    Ok(flags::<K>(regs, operation)? & MSG_TRUNC != 0)
+}
+
+/// A receiving call's flags, as recv(2) has them; 0 of calls that have none.
+#[inline(always)]
+fn flags<K: Kernel>(regs: u64, operation: u32) -> Result<u64, Counter> {
+    if operation & op::FLAGS_3 != 0 {
+        register::<K>(regs, registers::ARGUMENT_3)
     } else if operation & op::FLAGS_2 != 0 {
-        register::<K>(regs, registers::ARGUMENT_2)?
+        register::<K>(regs, registers::ARGUMENT_2)
     } else {
-        0
-    };
-    Ok(flags & MSG_TRUNC != 0)
+        Ok(0)
+    }
 }
 
 /// `struct mmsghdr { struct msghdr { name, namelen, iov, iovlen, control, controllen, flags }; unsigned int len; }`

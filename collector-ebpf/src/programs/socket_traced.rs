@@ -26,8 +26,8 @@ use crate::{
     programs::process,
     read::{self, Kernel, Typed},
     registers, settings,
-    socket::Tcp,
-    thread, tls_bind,
+    socket::{MSG_PEEK, Tcp},
+    thread, tls_bind, unix,
 };
 
 /// Hooks `include/trace/events/sock.h: sock_send_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
@@ -35,7 +35,7 @@ use crate::{
 #[btf_tracepoint(function = "sock_send_length")]
 #[inline(always)]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    count(moved::<Typed>(ctx.arg(0), ctx.arg(1), true))
+    count(moved::<Typed>(ctx.arg(0), ctx.arg(1), || 0, true))
 }
 
 /// Hooks `include/trace/events/sock.h: sock_recv_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
@@ -43,7 +43,7 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 #[inline(always)]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    count(moved::<Typed>(ctx.arg(0), ctx.arg(1), false))
+    count(moved::<Typed>(ctx.arg(0), ctx.arg(1), || ctx.arg(2), false))
 }
 
 /// Hooks `include/trace/events/tcp.h: tcp_sendmsg_locked(const struct sock *sk, const struct msghdr *msg, ...)`, there
@@ -175,13 +175,18 @@ fn operation(regs: u64) -> Result<u32, Counter> {
     Ok(SYSCALLS.get(id as u32).copied().unwrap_or(op::NONE))
 }
 
-/// A call on a socket has returned; `result` is how many bytes it moved, or an error.
+/// A call on a socket has returned; `result` is how many bytes it moved, or an error, `flags` those of recv(2).
 #[inline(always)]
-pub(super) fn moved<K: Tcp>(sk: u64, result: i32, sends: bool) -> Result<(), Counter> {
+pub(super) fn moved<K: Tcp>(
+    sk: u64,
+    result: i32,
+    flags: impl FnOnce() -> u64,
+    sends: bool,
+) -> Result<(), Counter> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let slot = thread::own(pid_tgid);
     // Taken whatever the result, so that it cannot be mistaken for what belongs to a later call.
-    let (entered_ns, outgoing) = match slot {
+    let (mut entered_ns, outgoing) = match slot {
         Some(slot) if sends => {
             let entered_ns = core::mem::take(&mut slot.entered_ns);
             let is_this = slot.sk == sk || slot.sk == 0;
@@ -189,7 +194,10 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, sends: bool) -> Result<(), Cou
         }
         _ => (0, Buffers::UNKNOWN),
     };
-    if result <= 0 || ignored::is(pid_tgid) {
+    if result <= 0 {
+        return if unix::may_be_over(result as i64) { unix::over::<K>(sk) } else { Ok(()) };
+    }
+    if ignored::is(pid_tgid) {
         return Ok(());
     }
     let size = result as u32;
@@ -197,6 +205,13 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, sends: bool) -> Result<(), Cou
     let Some((sock, found)) = connection::find::<K>(sk, before_sent, before_received)? else {
         return Ok(());
     };
+    let is_unix = sock.is_unix();
+    if is_unix {
+        if !sends && flags() & MSG_PEEK != 0 {
+            return Err(Counter::Peeked);
+        }
+        entered_ns = 0; // there is no hook at the beginning of its sends
+    }
     // SAFETY: a map value lives as long as the program runs. Another thread's call on the same socket may change it
     // at the same time; each field is a whole word.
     let connection = unsafe { &mut *found };
@@ -218,7 +233,9 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, sends: bool) -> Result<(), Cou
     let mut flags = if sends { flag::SENT } else { 0 };
     if sends && entered_ns == 0 {
         flags |= flag::NO_ENTRY_TIME;
-        counters::bump(Counter::EntryTimeLost);
+        if !is_unix {
+            counters::bump(Counter::EntryTimeLost);
+        }
     }
     let data = record::Data {
         header: emit::header_of(pid_tgid, kind::DATA, flags, 0, now),
