@@ -74,15 +74,6 @@ pub fn fixed<T: 'static>(value: T) -> Result<(), Counter> {
     Ok(())
 }
 
-/// A record that is written where it is: the stack of a program is small.
-#[inline(always)]
-pub fn in_place<T: 'static>(write: impl FnOnce(*mut T)) -> Result<(), Counter> {
-    let mut entry = EVENTS.reserve::<T>(0).ok_or(Counter::RingFull)?;
-    write(entry.as_mut_ptr());
-    submit(entry, now());
-    Ok(())
-}
-
 /// The same for what must be looked at while it is there, such as a process that will be gone in milliseconds. The
 /// reader is woken, though not once for each of the hundred mappings of a process that starts.
 #[inline(always)]
@@ -278,7 +269,7 @@ fn full(data: &record::Data) -> Counter {
 /// is waiting. Looking how much costs something too: one in sixteen looks, chosen by bits of its time that nobody has
 /// a say in.
 #[inline(always)]
-fn submit<T>(entry: RingBufEntry<T>, boot_ns: u64) {
+pub fn submit<T>(entry: RingBufEntry<T>, boot_ns: u64) {
     const ONE_IN_SIXTEEN: u64 = 0xf0;
     let wakes = boot_ns & ONE_IN_SIXTEEN == 0
         && EVENTS.query(BPF_RB_AVAIL_DATA as u64) >= settings::WAKEUP_BYTES.load();

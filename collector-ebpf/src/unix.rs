@@ -13,7 +13,7 @@ use spantap_ebpf_common::{
 
 use crate::{
     connection, counters, emit,
-    maps::{CONNECTIONS, Connection, connection_flag},
+    maps::{CONNECTIONS, Connection, EVENTS, connection_flag},
     programs::socket_life,
     read::{self, Kernel, bound},
     settings::*,
@@ -35,10 +35,10 @@ pub fn find<K: Kernel>(
     if UNIX_SOCKETS.load() == 0 {
         return Ok(None);
     }
-    // SAFETY: integers.
-    let (family, shape) =
-        unsafe { (K::read::<u16>(sk, SK_FAMILY.load())?, K::read::<u16>(sk, SK_TYPE.load())?) };
-    let inode = if family == AF_UNIX && shape == SOCK_STREAM { inode::<K>(sk)? } else { 0 };
+    if known.is_none() && !is_stream::<K>(sk)? {
+        return Ok(None);
+    }
+    let inode = inode::<K>(sk)?;
     if let Some(known) = known {
         // SAFETY: a map value lives as long as the program runs.
         let entry = unsafe { &mut *known };
@@ -50,6 +50,9 @@ pub fn find<K: Kernel>(
         }
         // Another socket in the same memory: nothing told of the end of the one before.
         socket_life::destroyed(sk)?;
+        if !is_stream::<K>(sk)? {
+            return Ok(None);
+        }
     }
     if inode == 0 {
         return Ok(None);
@@ -68,6 +71,14 @@ pub fn find<K: Kernel>(
     // SAFETY: as above.
     say(sk, unsafe { &mut *made });
     Ok(Some((Sock::unix(sk), made)))
+}
+
+#[inline(always)]
+fn is_stream<K: Kernel>(sk: u64) -> Result<bool, Counter> {
+    // SAFETY: integers.
+    let (family, shape) =
+        unsafe { (K::read::<u16>(sk, SK_FAMILY.load())?, K::read::<u16>(sk, SK_TYPE.load())?) };
+    Ok(family == AF_UNIX && shape == SOCK_STREAM)
 }
 
 /// The number of the socket's inode, by which it is told from an earlier one in the same memory; 0 if no process has it
@@ -134,34 +145,34 @@ pub fn forget(sk: u64) -> Result<(), Counter> {
 /// Announces a connection that is not announced yet, as `connection::say` does.
 #[inline(always)]
 fn say(sk: u64, entry: &mut Connection) {
-    let (id, mut failed) = (entry.id, false);
-    let said = emit::in_place(|open: *mut record::OpenUnix| {
-        let length = size_of::<record::OpenUnix>();
-        // SAFETY: the reservation, of which all but the rest of the names is written.
-        unsafe {
-            (&raw mut (*open).header).write(emit::header(kind::OPEN_UNIX, 0, length, emit::now()));
-            (&raw mut (*open).connection).write(id);
-            (&raw mut (*open).parent).write(connection::parent_tgid());
-            (&raw mut (*open).comm).write(emit::comm());
-            (&raw mut (*open)._pad).write(0);
-            let net = read::kernel::<u64>(sk, SK_NET.load());
-            (&raw mut (*open).netns)
-                .write(net.and_then(|net| read::kernel(net, NET_INUM.load())).unwrap_or(0));
-            let local = name(sk, &raw mut (*open).local);
-            let peer = match read::kernel::<u64>(sk, UNIX_PEER.load()) {
-                Ok(0) => Ok(0),
-                Ok(peer) => name(peer, &raw mut (*open).peer),
-                Err(counter) => Err(counter),
-            };
-            failed = local.is_err() || peer.is_err();
-            (&raw mut (*open).local_length).write(local.unwrap_or(0));
-            (&raw mut (*open).peer_length).write(peer.unwrap_or(0));
-        }
-    });
-    if said.is_err() {
+    // Written where it is: the stack of a program is small.
+    let Some(mut reserved) = EVENTS.reserve::<record::OpenUnix>(0) else {
         return; // its next call tries again
-    }
-    if failed {
+    };
+    let open = reserved.as_mut_ptr();
+    let now = emit::now();
+    // SAFETY: the reservation, of which all but the rest of the names is written.
+    let (local, peer) = unsafe {
+        let length = size_of::<record::OpenUnix>();
+        (&raw mut (*open).header).write(emit::header(kind::OPEN_UNIX, 0, length, now));
+        (&raw mut (*open).connection).write(entry.id);
+        (&raw mut (*open).parent).write(connection::parent_tgid());
+        (&raw mut (*open).comm).write(emit::comm());
+        (&raw mut (*open)._pad).write(0);
+        let net = read::kernel::<u64>(sk, SK_NET.load());
+        (&raw mut (*open).netns).write(net.and_then(|net| read::kernel(net, NET_INUM.load())).unwrap_or(0));
+        let local = name(sk, &raw mut (*open).local);
+        let peer = match read::kernel::<u64>(sk, UNIX_PEER.load()) {
+            Ok(0) => Ok(0),
+            Ok(peer) => name(peer, &raw mut (*open).peer),
+            Err(counter) => Err(counter),
+        };
+        (&raw mut (*open).local_length).write(local.unwrap_or(0));
+        (&raw mut (*open).peer_length).write(peer.unwrap_or(0));
+        (local, peer)
+    };
+    emit::submit(reserved, now);
+    if local.is_err() || peer.is_err() {
         counters::bump(Counter::KernelReadFailed);
     }
     entry.flags &= !connection_flag::UNSAID;
