@@ -1,7 +1,8 @@
 //! Connections: met, numbered, and advanced by what TCP itself says has passed.
 //!
 //! A byte's position is not counted by us but read from the socket (`write_seq`, `copied_seq`), so that bytes which no
-//! program of ours saw (sendfile, splice, io_uring) show up as a jump: a numbered gap instead of a silent loss.
+//! program of ours saw (sendfile, splice, io_uring) show up as a jump: a numbered gap instead of a silent loss. Unix
+//! sockets number nothing: there it is counted.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use spantap_ebpf_common::{
@@ -15,6 +16,7 @@ use crate::{
     read::{self, Checked, Kernel},
     settings,
     socket::{Sock, TCP_CLOSE, TCP_SYN_RECV, TCP_SYN_SENT, Tcp},
+    unix,
 };
 
 /// True if a receive with these flags leaves the stream where it is: MSG_PEEK, and MSG_ERRQUEUE, which gives back what
@@ -115,7 +117,7 @@ pub fn established(sk: u64, unsaid: u32) -> Result<(), Counter> {
 }
 
 /// The entry of a socket that a call has just used; made now if the connection is older than the agent.
-/// `None` if it is no TCP socket.
+/// `None` if it is neither a TCP socket nor a Unix stream socket.
 #[inline(always)]
 pub fn find<K: Tcp>(
     sk: u64,
@@ -123,15 +125,18 @@ pub fn find<K: Tcp>(
     received: u32,
 ) -> Result<Option<(Sock<K>, *mut Connection)>, Counter> {
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
-        let Some(sock) = K::known(sk) else { return Ok(None) };
         // SAFETY: a map value lives as long as the program runs.
         let entry = unsafe { &mut *known };
+        if entry.flags & connection_flag::UNIX != 0 {
+            return unix::find(sk, Some(known));
+        }
+        let Some(sock) = K::known(sk) else { return Ok(None) };
         if entry.flags & connection_flag::UNSAID != 0 {
             say(sock, entry);
         }
         return Ok(Some((sock, known)));
     }
-    let Some(sock) = K::tcp(sk)? else { return Ok(None) };
+    let Some(sock) = K::tcp(sk)? else { return unix::find(sk, None) };
     let mut sent = sent;
     let flags = match sock.state()? {
         // A call that begins, and connects: the handshake has no sequence number yet.
@@ -204,7 +209,7 @@ fn announce<K: Kernel>(sock: Sock<K>, id: u64, flags: u16) -> Result<(), Counter
 
 /// The process whose child the current one is; 0 if that cannot be read.
 #[inline(always)]
-fn parent_tgid() -> u32 {
+pub fn parent_tgid() -> u32 {
     // SAFETY: a pointer and an integer, read through the checking helper.
     unsafe {
         read::kernel(Checked::task(), settings::TASK_REAL_PARENT.load())
@@ -218,6 +223,10 @@ impl Connection {
     /// of the first of them.
     #[inline(always)]
     pub fn sent<K: Kernel>(&mut self, sock: Sock<K>, moved: u64) -> Result<Option<u64>, Counter> {
+        if sock.is_unix() {
+            self.sent += moved;
+            return Ok(Some(self.sent - moved));
+        }
         let seq = sock.write_seq()?;
         if self.flags & connection_flag::RECEIVED_KNOWN == 0 && sock.state()? != TCP_SYN_SENT {
             // The handshake has ended since connect returned, and nothing can have been read before this.
@@ -233,9 +242,14 @@ impl Connection {
         Ok(Some(self.sent.saturating_sub(moved)))
     }
 
-    /// Likewise for a call that received `moved` bytes; `None` if it only peeked at them.
+    /// Likewise for a call that received `moved` bytes; `None` if it only peeked at them. (Of a Unix socket the caller
+    /// knows that.)
     #[inline(always)]
     pub fn received<K: Kernel>(&mut self, sock: Sock<K>, moved: u64) -> Result<Option<u64>, Counter> {
+        if sock.is_unix() {
+            self.received += moved;
+            return Ok(Some(self.received - moved));
+        }
         let seq = sock.copied_seq()?;
         if self.flags & connection_flag::RECEIVED_KNOWN == 0 {
             self.received_seq = seq.wrapping_sub(moved as u32);

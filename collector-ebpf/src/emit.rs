@@ -326,7 +326,7 @@ fn full(data: &record::Data) -> Counter {
 /// is waiting. Looking how much costs something too: one in sixteen looks, chosen by bits of its time that nobody has
 /// a say in.
 #[inline(always)]
-fn submit<T>(entry: RingBufEntry<T>, boot_ns: u64) {
+pub fn submit<T>(entry: RingBufEntry<T>, boot_ns: u64) {
     const ONE_IN_SIXTEEN: u64 = 0xf0;
     let wakes = boot_ns & ONE_IN_SIXTEEN == 0
         && EVENTS.query(BPF_RB_AVAIL_DATA as u64) >= settings::WAKEUP_BYTES.load();

@@ -17,6 +17,7 @@ mod socket;
 mod thread;
 mod tls;
 mod tls_bind;
+mod unix;
 mod verdict;
 
 #[panic_handler]

@@ -93,7 +93,7 @@ pub struct Connection {
     pub sent: u64,
     /// Bytes received since it was first seen.
     pub received: u64,
-    /// `tcp_sock.write_seq` that belongs to `sent`.
+    /// `tcp_sock.write_seq` that belongs to `sent`; of a Unix socket the number of its inode.
     pub sent_seq: u32,
     /// `tcp_sock.copied_seq` that belongs to `received`.
     pub received_seq: u32,
@@ -119,6 +119,8 @@ pub mod connection_flag {
     pub const UNSAID: u32 = UNSAID_CLIENT | UNSAID_SERVER | UNSAID_OLDER;
     /// Met before its handshake had ended, since bytes came along with it.
     pub const EARLY: u32 = 1 << 5;
+    /// It is a Unix socket.
+    pub const UNIX: u32 = 1 << 6;
     /// From this bit on: how many calls were searched for a ClientHello.
     pub const LOOKS_SHIFT: u32 = 28;
 }

@@ -44,6 +44,8 @@ settings! {
     WAKEUP_BYTES: u64 = 1 << 20;
     /// Address of `socket_file_ops`, by which a socket's file is known; 0 if hidden, then its inode's mode tells.
     SOCKET_FILE_OPS: u64 = 0;
+    /// 1 if Unix sockets are watched.
+    UNIX_SOCKETS: u32 = 0;
     /// The bits of the iterator's type that say its kind; before 5.14 another one says the direction.
     ITER_TYPE_BITS: u32 = 0xff;
 }

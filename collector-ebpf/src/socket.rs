@@ -10,9 +10,10 @@ use crate::{
     settings::*,
 };
 
-/// Address of a `struct sock` that speaks TCP over IPv4 or IPv6, and how its fields are read.
+/// Address of a `struct sock` that speaks TCP over IPv4 or IPv6, or of a Unix stream socket, and how its fields are read.
 pub struct Sock<K> {
     address: u64,
+    is_unix: bool,
     reader: PhantomData<K>,
 }
 
@@ -96,7 +97,7 @@ impl Tcp for Typed {
     fn known(sk: u64) -> Option<Sock<Self>> {
         // SAFETY: the helper takes a socket, and gives it back or null.
         let address = unsafe { helpers::bpf_skc_to_tcp_sock(sk as *mut _) } as u64;
-        (address != 0).then_some(Sock { address, reader: PhantomData })
+        (address != 0).then_some(Sock { address, is_unix: false, reader: PhantomData })
     }
 }
 
@@ -121,11 +122,23 @@ impl Tcp for Checked {
 
     #[inline(always)]
     fn known(sk: u64) -> Option<Sock<Self>> {
-        Some(Sock { address: sk, reader: PhantomData })
+        Some(Sock { address: sk, is_unix: false, reader: PhantomData })
     }
 }
 
 impl<K: Kernel> Sock<K> {
+    /// A Unix stream socket, which has a file.
+    #[inline(always)]
+    pub fn unix(sk: u64) -> Self {
+        Self { address: sk, is_unix: true, reader: PhantomData }
+    }
+
+    /// Whether it is one. Of the others' fields it has none.
+    #[inline(always)]
+    pub fn is_unix(self) -> bool {
+        self.is_unix
+    }
+
     /// `tcp_sock.write_seq`: the sequence number after the last byte that the process has written.
     #[inline(always)]
     pub fn write_seq(self) -> Result<u32, Counter> {
@@ -178,6 +191,9 @@ impl<K: Kernel> Sock<K> {
     /// True if a process has it as a file; the kernel's own sockets (of NFS, say) belong to no process.
     #[inline(always)]
     pub fn has_file(self) -> Result<bool, Counter> {
+        if self.is_unix {
+            return Ok(true);
+        }
         // SAFETY: pointers.
         unsafe {
             let socket: u64 = K::read(self.address, SK_SOCKET.load())?;

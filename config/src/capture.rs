@@ -14,6 +14,8 @@ pub struct Capture {
     pub ring_buffer: Size,
     /// Connections watched at the same time, at most. Default 65536.
     pub connections: u32,
+    /// Connections over Unix sockets, too. Default true.
+    pub unix_sockets: bool,
     /// Plaintext of encrypted connections.
     pub tls: CaptureTls,
 }
@@ -60,6 +62,7 @@ impl Default for Capture {
             bytes_per_call: Size::kib(4),
             ring_buffer: Size::mib(8),
             connections: 65_536,
+            unix_sockets: true,
             tls: CaptureTls { openssl: true, placement: ProbePlacement::default() },
         }
     }
@@ -88,6 +91,7 @@ impl Capture {
             Some(size)
         });
         section.set("connections", &mut capture.connections, |field| field.integer(64..=4_194_304));
+        section.set("unix_sockets", &mut capture.unix_sockets, Field::boolean);
         section.set("tls", &mut capture.tls, |field| {
             let mut section = field.section()?;
             let mut tls = Self::default().tls;

@@ -20,10 +20,12 @@ pub mod key {
     pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
     pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
     pub const HTTP_ROUTE: &str = "http.route";
+    pub const NETWORK_LOCAL_ADDRESS: &str = "network.local.address";
     pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
     pub const NETWORK_PEER_PORT: &str = "network.peer.port";
     pub const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
     pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+    pub const NETWORK_TRANSPORT: &str = "network.transport";
     pub const SERVER_ADDRESS: &str = "server.address";
     pub const SERVER_PORT: &str = "server.port";
     pub const URL_FULL: &str = "url.full";

@@ -36,7 +36,7 @@ pub struct Logged {
     pub status: u16,
     /// From the first byte read to the last byte written, in milliseconds; nginx's clock has whole ones.
     pub milliseconds: f64,
-    /// The client's port.
+    /// The client's port; 0 over a Unix socket.
     pub client_port: u16,
     /// The number that nginx gave the connection.
     pub connection: u64,
@@ -142,7 +142,10 @@ impl Logged {
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
         Some(Self {
-            client_port: words.next()?.parse().ok()?,
+            client_port: match words.next()? {
+                "" => 0,
+                port => port.parse().ok()?,
+            },
             status: words.next()?.parse().ok()?,
             milliseconds: words.next()?.parse::<f64>().ok()? * 1e3,
             method: words.next()?.to_owned(),

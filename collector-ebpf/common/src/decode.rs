@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use zerocopy::FromBytes;
 
 use crate::{
-    event::{self, ConnectionId, Event, Flow, Layer, Opener, ProcessChange, StreamId, Tgid},
+    event::{self, ConnectionId, Endpoint, Event, Flow, Layer, Opener, ProcessChange, StreamId, Tgid},
     record::{self, flag, kind},
 };
 
@@ -18,6 +18,8 @@ pub enum DecodeError {
     UnknownKind(u16),
     /// An address family that is neither IPv4 nor IPv6.
     UnknownFamily(u16),
+    /// A name that is longer than its place.
+    NameTooLong,
     /// More payload than bytes moved.
     CapturedExceedsSize,
 }
@@ -31,6 +33,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
     let bytes = bytes.get(..header.length as usize).ok_or(DecodeError::Short)?;
     match header.kind {
         kind::OPEN => open(bytes),
+        kind::OPEN_UNIX => open_unix(bytes),
         kind::DATA => data(bytes),
         kind::CLOSE => close(bytes),
         kind::EXEC => process(bytes, ProcessChange::Exec),
@@ -53,12 +56,45 @@ fn open(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
             _ => None,
         },
         from_start: flags & flag::FROM_START != 0,
-        local: address(open.family, &open.local, open.local_port)?,
-        peer: address(open.family, &open.peer, open.peer_port)?,
+        local: Endpoint::Inet(address(open.family, &open.local, open.local_port)?),
+        peer: Endpoint::Inet(address(open.family, &open.peer, open.peer_port)?),
         netns: open.netns,
         parent: Tgid(open.parent),
         comm: open.comm,
     }))
+}
+
+fn open_unix(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
+    let (open, _) = record::OpenUnix::ref_from_prefix(bytes).map_err(|_| DecodeError::Short)?;
+    let local = name(&open.local, open.local_length)?;
+    let peer = name(&open.peer, open.peer_length)?;
+    Ok(Event::Open(event::Open {
+        boot_ns: open.header.boot_ns,
+        tgid: Tgid(open.header.tgid),
+        connection: ConnectionId(open.connection),
+        // Only who listens must have a name, and an accepted socket has the same. If both ends have one, or none
+        // (socketpair), it does not tell them apart.
+        opener: match (local.is_empty(), peer.is_empty()) {
+            (true, false) => Some(Opener::Us),
+            (false, true) => Some(Opener::Peer),
+            _ => None,
+        },
+        from_start: open.header.flags & flag::FROM_START != 0,
+        local: Endpoint::Unix(local),
+        peer: Endpoint::Unix(peer),
+        netns: open.netns,
+        parent: Tgid(open.parent),
+        comm: open.comm,
+    }))
+}
+
+/// A path ends before its first zero byte; a name that begins with one is as long as it is said to be (unix(7)).
+fn name(bytes: &[u8], length: u16) -> Result<&[u8], DecodeError> {
+    let name = bytes.get(..length as usize).ok_or(DecodeError::NameTooLong)?;
+    Ok(match name.iter().position(|&byte| byte == 0) {
+        Some(end @ 1..) => &name[..end],
+        _ => name,
+    })
 }
 
 fn data(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
@@ -174,6 +210,50 @@ mod tests {
         assert_eq!(decode(&sample(6, 69)), Err(DecodeError::Short));
         assert_eq!(decode(&sample(5, 68)), Err(DecodeError::Short));
         assert_eq!(decode(&sample(5, 3)), Err(DecodeError::Short));
+    }
+
+    fn unix(local: &[u8], peer: &[u8], claimed: u16) -> Vec<u8> {
+        let mut open = record::OpenUnix {
+            header: record::Header {
+                kind: kind::OPEN_UNIX,
+                flags: 0,
+                length: 280,
+                boot_ns: 20,
+                tgid: 7,
+                tid: 8,
+            },
+            connection: 3,
+            netns: 1,
+            parent: 2,
+            comm: [0; 16],
+            local_length: local.len() as u16,
+            peer_length: claimed,
+            _pad: 0,
+            local: [b'?'; 108],
+            peer: [b'?'; 108],
+        };
+        open.local[..local.len()].copy_from_slice(local);
+        open.peer[..peer.len()].copy_from_slice(peer);
+        raw(&open)
+    }
+
+    #[test]
+    fn whose_name_it_is_says_who_opened_the_connection() {
+        let longest = [b'a'; 108];
+        for (local, peer, opener, name) in [
+            (&b""[..], &b"/run/a.sock\0"[..], Some(Opener::Us), &b"/run/a.sock"[..]),
+            (b"/run/b\0", b"", Some(Opener::Peer), b""),
+            (b"", b"\0of\0nothing", Some(Opener::Us), b"\0of\0nothing"),
+            (b"", &longest, Some(Opener::Us), &longest),
+            (b"/c", b"/d\0", None, b"/d"),
+            (b"", b"", None, b""),
+        ] {
+            let bytes = unix(local, peer, peer.len() as u16);
+            let Ok(Event::Open(open)) = decode(&bytes) else { panic!("not an open") };
+            assert_eq!((open.opener, open.peer), (opener, Endpoint::Unix(name)));
+        }
+        assert_eq!(decode(&unix(b"", b"", 109)), Err(DecodeError::NameTooLong));
+        assert_eq!(decode(&unix(b"", b"", 0)[..279]), Err(DecodeError::Short));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub enum Opener {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
     /// A connection was seen for the first time.
-    Open(Open),
+    Open(Open<'a>),
     /// Bytes moved.
     Data(Data<'a>),
     /// A connection or a TLS session is over.
@@ -57,9 +57,19 @@ pub enum Event<'a> {
     Process(Process),
 }
 
+/// One end of a connection. `N` is how the name of a Unix socket is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint<N> {
+    /// Of TCP. IPv4-mapped IPv6 addresses are given as IPv4.
+    Inet(SocketAddr),
+    /// Of a Unix socket: a path as it was bound, or, where it begins with a zero byte, a name that is in no file system
+    /// (unix(7)). Empty if it has none, as clients mostly have not.
+    Unix(N),
+}
+
 /// A connection was seen for the first time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Open {
+pub struct Open<'a> {
     /// When.
     pub boot_ns: u64,
     /// Who used it.
@@ -70,10 +80,10 @@ pub struct Open {
     pub opener: Option<Opener>,
     /// True if no byte had passed before.
     pub from_start: bool,
-    /// This end. IPv4-mapped IPv6 addresses are given as IPv4.
-    pub local: SocketAddr,
+    /// This end.
+    pub local: Endpoint<&'a [u8]>,
     /// The other end.
-    pub peer: SocketAddr,
+    pub peer: Endpoint<&'a [u8]>,
     /// Inode number of the network namespace; 0 if unknown.
     pub netns: u32,
     /// The process's parent; 0 if unknown.

@@ -26,6 +26,8 @@ pub const IGNORED_SLOTS: u32 = 32 * 1024;
 pub const SYSCALLS: u32 = 512;
 /// Length of the kernel's `task_struct.comm`.
 pub const COMM_BYTES: usize = 16;
+/// Length of `sockaddr_un.sun_path` (unix(7)).
+pub const UNIX_NAME_BYTES: usize = 108;
 
 /// Where a TLS library keeps the client's random of a session, in one integer that is not 0: either in the session's
 /// struct at `offset`, or at `offset` behind a pointer that stands in the struct at `pointer`.

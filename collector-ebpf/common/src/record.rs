@@ -2,7 +2,7 @@
 //! beginning with a [`Header`] that says its kind and its whole length, so that a reader can pass over kinds that it
 //! does not know.
 
-use crate::limits::COMM_BYTES;
+use crate::limits::{COMM_BYTES, UNIX_NAME_BYTES};
 
 #[cfg(feature = "decode")]
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -21,6 +21,8 @@ pub mod kind {
     pub const EXIT: u16 = 5;
     /// [`super::Process`]: a file was mapped executable (a library was loaded).
     pub const MAPPED: u16 = 6;
+    /// [`super::OpenUnix`].
+    pub const OPEN_UNIX: u16 = 7;
 }
 
 /// Bits of [`Header::flags`].
@@ -87,6 +89,33 @@ pub struct Open {
     pub comm: [u8; COMM_BYTES],
 }
 
+/// The same for a connection over a Unix socket, which has names in place of addresses. 280 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "decode", derive(FromBytes, Immutable, KnownLayout))]
+pub struct OpenUnix {
+    /// What every record begins with.
+    pub header: Header,
+    /// As in [`Open::connection`].
+    pub connection: u64,
+    /// Inode number of the network namespace; 0 if unknown.
+    pub netns: u32,
+    /// The process's parent, whose name a forked child bears; 0 if unknown.
+    pub parent: u32,
+    /// `task_struct.comm` of the thread.
+    pub comm: [u8; COMM_BYTES],
+    /// Bytes of `local` that are its name; 0 if it has none. The others are anything.
+    pub local_length: u16,
+    /// Likewise of `peer`.
+    pub peer_length: u16,
+    /// Zero.
+    pub _pad: u32,
+    /// `sun_path` of this end (unix(7)): an accepted socket has that of the one that listens.
+    pub local: [u8; UNIX_NAME_BYTES],
+    /// `sun_path` of the other end.
+    pub peer: [u8; UNIX_NAME_BYTES],
+}
+
 /// Bytes moved by one call, or by one buffer of a vectored call. 64 bytes, then the payload.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +168,7 @@ pub struct Process {
 
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Open>() == 96);
+const _: () = assert!(size_of::<OpenUnix>() == 280);
 const _: () = assert!(size_of::<Data>() == 64);
 const _: () = assert!(size_of::<Close>() == 56);
 const _: () = assert!(size_of::<Process>() == 40);

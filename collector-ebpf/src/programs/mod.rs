@@ -7,6 +7,6 @@ mod process;
 mod socket_call;
 mod socket_fentry;
 mod socket_kprobe;
-mod socket_life;
+pub mod socket_life;
 mod socket_syscall;
 mod socket_traced;

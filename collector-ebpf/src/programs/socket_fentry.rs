@@ -11,7 +11,10 @@ use aya_ebpf::{
 };
 use spantap_ebpf_common::Counter;
 
-use super::socket_call::{self, Way};
+use super::{
+    socket_call::{self, Way},
+    socket_life,
+};
 use crate::{counters, read::Typed};
 
 /// Hooks `net/ipv4/af_inet.c: int inet_sendmsg(struct socket *sock, struct msghdr *msg, size_t size)`; checked on 5.10,
@@ -93,6 +96,66 @@ pub fn tcp_splice_read_entry(ctx: FEntryContext) -> i32 {
 #[inline(always)]
 pub fn tcp_splice_read_exit(ctx: FExitContext) -> i32 {
     count(leave(ctx.arg(0), Way::Receives, 0, ctx.arg(5)))
+}
+
+/// Hooks `net/unix/af_unix.c: int unix_stream_sendmsg(struct socket *sock, struct msghdr *msg, size_t len)`.
+#[fentry(function = "unix_stream_sendmsg")]
+pub fn unix_sendmsg_entry(ctx: FEntryContext) -> i32 {
+    count(enter(ctx.arg(0), ctx.arg(1), ctx.arg(2), Way::Sends, 0))
+}
+
+/// The return of it.
+#[fexit(function = "unix_stream_sendmsg")]
+#[inline(always)]
+pub fn unix_sendmsg_exit(ctx: FExitContext) -> i32 {
+    count(leave(ctx.arg(0), Way::Sends, 0, ctx.arg::<i32>(3) as i64))
+}
+
+/// Hooks `net/unix/af_unix.c: int unix_stream_recvmsg(struct socket *sock, struct msghdr *msg, size_t size, int flags)`.
+#[fentry(function = "unix_stream_recvmsg")]
+pub fn unix_recvmsg_entry(ctx: FEntryContext) -> i32 {
+    count(enter(ctx.arg(0), ctx.arg(1), ctx.arg(2), Way::Receives, 0))
+}
+
+/// The return of it.
+#[fexit(function = "unix_stream_recvmsg")]
+#[inline(always)]
+pub fn unix_recvmsg_exit(ctx: FExitContext) -> i32 {
+    count(leave(ctx.arg(0), Way::Receives, ctx.arg(3), ctx.arg::<i32>(4) as i64))
+}
+
+/// Hooks `net/unix/af_unix.c: ssize_t unix_stream_sendpage(struct socket *socket, struct page *page, int offset, size_t
+/// size, int flags)`, the way of sendfile until 6.4.
+#[fentry(function = "unix_stream_sendpage")]
+pub fn unix_sendpage_entry(ctx: FEntryContext) -> i32 {
+    count(enter_uncopied(ctx.arg(0), Way::Sends))
+}
+
+/// The return of it.
+#[fexit(function = "unix_stream_sendpage")]
+#[inline(always)]
+pub fn unix_sendpage_exit(ctx: FExitContext) -> i32 {
+    count(leave(ctx.arg(0), Way::Sends, 0, ctx.arg(5)))
+}
+
+/// Hooks `net/unix/af_unix.c: ssize_t unix_stream_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info
+/// *pipe, size_t size, unsigned int flags)`.
+#[fentry(function = "unix_stream_splice_read")]
+pub fn unix_splice_read_entry(ctx: FEntryContext) -> i32 {
+    count(enter_uncopied(ctx.arg(0), Way::Receives))
+}
+
+/// The return of it.
+#[fexit(function = "unix_stream_splice_read")]
+#[inline(always)]
+pub fn unix_splice_read_exit(ctx: FExitContext) -> i32 {
+    count(leave(ctx.arg(0), Way::Receives, 0, ctx.arg(5)))
+}
+
+/// Hooks `net/unix/af_unix.c: int unix_release(struct socket *sock)`: the last descriptor of a Unix socket is closed.
+#[fentry(function = "unix_release")]
+pub fn unix_release_entry(ctx: FEntryContext) -> i32 {
+    count(socket_call::sock_of::<Typed>(ctx.arg(0)).and_then(socket_life::destroyed))
 }
 
 /// Hooks `security/security.c: int security_mmap_file(struct file *file, unsigned long prot, unsigned long flags)`.

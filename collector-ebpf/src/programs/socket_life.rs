@@ -1,4 +1,4 @@
-//! The end of a connection, whoever caused it: close, shutdown, exit, reset or time-out.
+//! The end of a connection, whoever caused it: close, shutdown, exit, reset or time-out. Of Unix sockets see `unix`.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use spantap_ebpf_common::{
@@ -24,8 +24,9 @@ pub fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// The socket is no more, or will move nothing any more.
 #[inline(always)]
-pub(super) fn destroyed(sk: u64) -> Result<(), Counter> {
+pub fn destroyed(sk: u64) -> Result<(), Counter> {
     // SAFETY: copied out at once.
     let Some(mut connection) = unsafe { CONNECTIONS.get(sk) }.copied() else { return Ok(()) };
     let _ = CONNECTIONS.remove(sk);
@@ -35,7 +36,9 @@ pub(super) fn destroyed(sk: u64) -> Result<(), Counter> {
         }
         counters::bump(Counter::RingFull); // there was never room to announce it
     }
-    if let Err(counter) = connection.ended(sk) {
+    if connection.flags & connection_flag::UNIX == 0
+        && let Err(counter) = connection.ended(sk)
+    {
         counters::bump(counter);
     }
     emit::fixed(record::Close {

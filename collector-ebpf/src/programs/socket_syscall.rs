@@ -23,7 +23,7 @@ use crate::{
     maps::SYSCALLS,
     programs::process,
     read::{self, Checked, Kernel, Typed},
-    registers, socket, thread, tls_bind,
+    registers, socket, thread, tls_bind, unix,
 };
 
 /// Hooks `include/trace/events/syscalls.h: sys_enter(struct pt_regs *regs, long id)`; checked on 6.18.
@@ -92,6 +92,10 @@ pub(super) fn try_sys_exit<K: Kernel>(regs: u64, result: i64) -> Result<(), Coun
         _ if result > 0 && operation & (op::SENDS | op::RECEIVES) != 0 => {
             moved::<K>(regs, fd, operation, result as u64)
         }
+        _ if result == 0 && operation & op::RECEIVES != 0 => match socket::of_descriptor::<K>(fd)? {
+            Some(sk) => unix::over::<Checked>(sk),
+            None => Ok(()),
+        },
         _ => Ok(()),
     }
 }

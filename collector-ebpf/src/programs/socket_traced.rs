@@ -27,7 +27,7 @@ use crate::{
     read::{self, Kernel, Typed},
     registers, settings,
     socket::Tcp,
-    thread, tls_bind,
+    thread, tls_bind, unix,
 };
 
 /// Hooks `include/trace/events/sock.h: sock_send_length(struct sock *sk, int ret, int flags)`, there since 6.3 at the end
@@ -183,7 +183,7 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
     let pid_tgid = bpf_get_current_pid_tgid();
     let slot = thread::own(pid_tgid);
     // Taken whatever the result, so that it cannot be mistaken for what belongs to a later call.
-    let (entered_ns, outgoing) = match slot {
+    let (mut entered_ns, outgoing) = match slot {
         Some(slot) if sends => {
             let entered_ns = core::mem::take(&mut slot.entered_ns);
             let is_this = slot.sk == sk || slot.sk == 0;
@@ -191,7 +191,10 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
         }
         _ => (0, Buffers::UNKNOWN),
     };
-    if result <= 0 || ignored::is(pid_tgid) {
+    if result <= 0 {
+        return if unix::may_be_over(result as i64) { unix::over::<K>(sk) } else { Ok(()) };
+    }
+    if ignored::is(pid_tgid) {
         return Ok(());
     }
     let size = result as u32;
@@ -205,6 +208,10 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
     };
     if only_looks {
         return Err(Counter::Peeked);
+    }
+    let is_unix = sock.is_unix();
+    if is_unix {
+        entered_ns = 0; // there is no hook at the beginning of its sends
     }
     // SAFETY: a map value lives as long as the program runs. Another thread's call on the same socket may change it
     // at the same time; each field is a whole word.
@@ -227,7 +234,9 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
     let mut flags = if sends { flag::SENT } else { 0 };
     if sends && entered_ns == 0 {
         flags |= flag::NO_ENTRY_TIME;
-        counters::bump(Counter::EntryTimeLost);
+        if !is_unix {
+            counters::bump(Counter::EntryTimeLost);
+        }
     }
     let data = record::Data {
         header: emit::header_of(pid_tgid, kind::DATA, flags, 0, now),

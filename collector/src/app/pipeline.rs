@@ -1,11 +1,11 @@
 //! One thread's way from an event to the exporters, the same for a kernel and for a capture file.
 
-use std::{collections::HashSet, net::SocketAddr, time::Instant};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use compact_str::CompactString;
 use spantap_ebpf_common::{
     Event, Verdict as Wanted,
-    event::{Process, ProcessChange, Tgid},
+    event::{Endpoint, Process, ProcessChange, Tgid},
 };
 
 use super::wiring::Outputs;
@@ -13,7 +13,7 @@ use crate::{
     connection::{Finished, Table},
     discovery::{Change, Selection, Services},
     processors::{Processors, Verdict},
-    telemetry::{Clock, Endpoints, IdGenerator, Record},
+    telemetry::{self, Clock, Endpoints, IdGenerator, Record},
 };
 
 /// How long a process that has ended is still known: its last events may come after its end.
@@ -208,7 +208,10 @@ impl Pipeline {
     fn record(&mut self, finished: Finished) {
         // A capture file has no processes that could be selected.
         if matches!(self.naming, Naming::Processes) {
-            let port = finished.local.map(|address| address.port());
+            let port = match finished.local {
+                Some(Endpoint::Inet(address)) => Some(address.port()),
+                _ => None,
+            };
             if !self.selection.wants(finished.tgid, &finished.comm, finished.exchange.role, port) {
                 self.counts.excluded += 1;
                 return;
@@ -216,10 +219,11 @@ impl Pipeline {
         }
         let service = match &self.naming {
             Naming::Processes => self.services.of(finished.tgid, &finished.comm),
-            Naming::Endpoints => self.services.named(finished.tgid, &endpoint_name(finished.local)),
+            Naming::Endpoints => self.services.named(finished.tgid, &endpoint_name(finished.local.as_ref())),
             Naming::Fixed(name) => self.services.named(finished.tgid, name),
         };
-        let endpoints = Endpoints { local: finished.local, peer: finished.peer, tls: finished.tls };
+        let [local, peer] = [finished.local, finished.peer].map(|end| end.map(endpoint));
+        let endpoints = Endpoints { local, peer, tls: finished.tls };
         let mut record =
             Record::from_exchange(finished.exchange, service, &endpoints, &self.clock, &mut self.ids);
         if self.processors.process(&mut record) == Verdict::Keep {
@@ -229,6 +233,17 @@ impl Pipeline {
     }
 }
 
-fn endpoint_name(local: Option<SocketAddr>) -> CompactString {
-    local.map_or_else(|| "unknown".into(), |address| compact_str::format_compact!("{address}"))
+fn endpoint(end: Endpoint<Arc<str>>) -> telemetry::Endpoint {
+    match end {
+        Endpoint::Inet(address) => telemetry::Endpoint::Inet(address),
+        Endpoint::Unix(name) => telemetry::Endpoint::Unix(name),
+    }
+}
+
+fn endpoint_name(local: Option<&Endpoint<Arc<str>>>) -> CompactString {
+    match local {
+        Some(Endpoint::Inet(address)) => compact_str::format_compact!("{address}"),
+        Some(Endpoint::Unix(name)) => CompactString::from(&**name),
+        None => "unknown".into(),
+    }
 }

@@ -363,6 +363,7 @@ pub(super) fn kernel_settings(capture: &config::Capture) -> kernel::Settings {
         copy_bytes: bytes(capture.bytes_per_call),
         ring_bytes: bytes(capture.ring_buffer),
         connections: capture.connections,
+        unix_sockets: capture.unix_sockets,
     }
 }
 

@@ -3,12 +3,12 @@
 //! Kept longer than streams: an idle connection of a pool may speak again after an hour, and its addresses are told
 //! only once.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, sync::Arc};
 
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 use spantap_ebpf_common::{
-    event::{ConnectionId, Open, Opener},
+    event::{ConnectionId, Endpoint, Open, Opener},
     limits::COMM_BYTES,
 };
 use spantap_protocols::BootNanos;
@@ -42,20 +42,29 @@ pub(super) struct Connection {
 }
 
 /// What [`Open`] told.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Info {
     pub(super) opener: Option<Opener>,
     pub(super) from_start: bool,
-    pub(super) local: SocketAddr,
-    pub(super) peer: SocketAddr,
+    pub(super) local: Endpoint<Arc<str>>,
+    pub(super) peer: Endpoint<Arc<str>>,
     pub(super) netns: u32,
     pub(super) comm: [u8; COMM_BYTES],
 }
 
-impl From<&Open> for Info {
-    fn from(open: &Open) -> Self {
+impl From<&Open<'_>> for Info {
+    fn from(open: &Open<'_>) -> Self {
         let Open { opener, from_start, local, peer, netns, comm, .. } = *open;
-        Self { opener, from_start, local, peer, netns, comm }
+        Self { opener, from_start, local: readable(local), peer: readable(peer), netns, comm }
+    }
+}
+
+/// Names are bytes of any kind. One that is in no file system has `@` in place of its zero bytes, as in
+/// /proc/net/unix.
+fn readable(endpoint: Endpoint<&[u8]>) -> Endpoint<Arc<str>> {
+    match endpoint {
+        Endpoint::Inet(address) => Endpoint::Inet(address),
+        Endpoint::Unix(name) => Endpoint::Unix(String::from_utf8_lossy(name).replace('\0', "@").into()),
     }
 }
 

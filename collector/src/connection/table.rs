@@ -7,12 +7,12 @@
 
 mod bounds;
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use spantap_ebpf_common::{
     Event, Verdict,
-    event::{Close, ConnectionId, Data, Layer, Open, StreamId, Tgid},
+    event::{Close, ConnectionId, Data, Endpoint, Layer, Open, StreamId, Tgid},
     limits::COMM_BYTES,
 };
 use spantap_protocols::{BootNanos, Exchange, Protocol};
@@ -68,9 +68,9 @@ pub struct Finished {
     /// Inode number of the network namespace; 0 if unknown.
     pub netns: u32,
     /// The watched end, if known.
-    pub local: Option<SocketAddr>,
+    pub local: Option<Endpoint<Arc<str>>>,
     /// The other end, if known.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<Endpoint<Arc<str>>>,
     /// True if the bytes were taken inside TLS.
     pub tls: bool,
 }
@@ -185,7 +185,7 @@ impl Table {
         }
     }
 
-    fn on_open(&mut self, open: &Open) {
+    fn on_open(&mut self, open: &Open<'_>) {
         self.shared.counters.open_events += 1;
         let slot = self.connection(open.connection, BootNanos(open.boot_ns));
         if let Some(connection) = self.connections.get_mut(slot) {
@@ -264,7 +264,7 @@ impl Table {
         let connection = data.connection.map(|id| self.connection(id, at));
         let known = connection.and_then(|slot| self.connections.get_mut(slot));
         let socket = data.layer == Layer::Socket;
-        let info = known.as_ref().and_then(|connection| connection.info);
+        let info = known.as_ref().and_then(|connection| connection.info.as_ref());
         // Only of a socket does the kernel say whether we saw its first byte; a TLS session may have begun before
         // its library was attached to.
         let first = known.as_ref().is_some_and(|connection| !connection.begun);
@@ -301,7 +301,7 @@ impl Table {
         let Some(stream) = self.streams.get_mut(slot) else { return };
         connection.streams.push(slot);
         stream.connection = Some(connection_slot);
-        if let Some(info) = connection.info {
+        if let Some(info) = &connection.info {
             stream.opener = info.opener;
         }
         if stream.layer == Layer::Tls && !connection.below_tls {
@@ -328,7 +328,7 @@ impl Table {
         }
         if let Some(stream) = self.streams.get(slot) {
             let connection = stream.connection.and_then(|slot| self.connections.get(slot));
-            let info = connection.and_then(|connection| connection.info);
+            let info = connection.and_then(|connection| connection.info.as_ref());
             deliver(&mut self.shared.exchanges, stream, info, &mut self.shared.counters, out);
         }
     }
@@ -336,10 +336,10 @@ impl Table {
     fn end_stream(&mut self, slot: u32, at: BootNanos, ending: Ending<'_>, out: &mut Vec<Finished>) {
         let Some(stream) = self.streams.get(slot) else { return };
         let connection = stream.connection.and_then(|slot| self.connections.get(slot));
-        let info = connection.and_then(|connection| connection.info);
+        let info = connection.and_then(|connection| connection.info.clone());
         let Some(mut stream) = self.remove_stream(slot) else { return };
         stream.end(at, ending, &mut self.shared);
-        deliver(&mut self.shared.exchanges, &stream, info, &mut self.shared.counters, out);
+        deliver(&mut self.shared.exchanges, &stream, info.as_ref(), &mut self.shared.counters, out);
     }
 
     fn remove_stream(&mut self, slot: u32) -> Option<Stream> {
@@ -359,7 +359,7 @@ impl Table {
 fn deliver(
     exchanges: &mut Vec<Exchange>,
     stream: &Stream,
-    info: Option<Info>,
+    info: Option<&Info>,
     counters: &mut Counters,
     out: &mut Vec<Finished>,
 ) {
@@ -369,8 +369,8 @@ fn deliver(
         tgid: stream.tgid,
         comm: info.map_or([0; COMM_BYTES], |info| info.comm),
         netns: info.map_or(0, |info| info.netns),
-        local: info.map(|info| info.local),
-        peer: info.map(|info| info.peer),
+        local: info.map(|info| info.local.clone()),
+        peer: info.map(|info| info.peer.clone()),
         tls: stream.layer == Layer::Tls,
     }));
 }

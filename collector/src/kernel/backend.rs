@@ -107,6 +107,15 @@ const FENTRY: &[Hook] = &[
     useful("tcp_splice_read_entry", "tcp_splice_read"),
     useful("inet_sock_set_state", "inet_sock_set_state"),
     useful("security_mmap_file_entry", "security_mmap_file"),
+    useful("unix_release_entry", "unix_release"),
+    useful("unix_sendmsg_exit", "unix_stream_sendmsg"),
+    useful("unix_sendmsg_entry", "unix_stream_sendmsg"),
+    useful("unix_recvmsg_exit", "unix_stream_recvmsg"),
+    useful("unix_recvmsg_entry", "unix_stream_recvmsg"),
+    useful("unix_sendpage_exit", "unix_stream_sendpage"),
+    useful("unix_sendpage_entry", "unix_stream_sendpage"),
+    useful("unix_splice_read_exit", "unix_stream_splice_read"),
+    useful("unix_splice_read_entry", "unix_stream_splice_read"),
 ];
 
 const KPROBES: &[Hook] = &[
@@ -121,8 +130,11 @@ const KPROBES: &[Hook] = &[
     useful("mmap_file_kprobe", "security_mmap_file"),
 ];
 
-/// A function that newer kernels lack because they need it no more (6.5), so that its absence is no loss.
-const GONE: &str = "inet_sendpage";
+/// Functions that newer kernels lack because they need them no more (6.5), so that their absence is no loss.
+const GONE: &[&str] = &["inet_sendpage", "unix_stream_sendpage"];
+
+/// What the functions that only concern Unix sockets begin with.
+const UNIX: &str = "unix_";
 
 impl Backend {
     /// Every one but [`Backend::Auto`].
@@ -177,11 +189,12 @@ pub(super) fn candidates(wanted: Backend, preemption: Preemption) -> Vec<Backend
     }
 }
 
-/// Attaches all that a backend needs, and of the rest what can be. The error names the program that it cannot do
+/// Attaches all that a backend needs, and of the rest what can be; what only concerns Unix sockets if `unix`. The error names the program that it cannot do
 /// without.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     backend: Backend,
+    unix: bool,
     preemption: Preemption,
     btf: &Btf,
     report: &mut Report,
@@ -197,21 +210,27 @@ pub(super) fn attach(
         (Backend::Syscalls | Backend::Auto, false) => (&[] as &[Hook], COMMON),
     };
     // The ends of connections first: a connection that is met must be forgotten when its socket is used for another.
-    let mut degraded = attach_all(ebpf, common, btf, report)?;
-    degraded.extend(attach_all(ebpf, hooks, btf, report)?);
+    let mut degraded = attach_all(ebpf, common, unix, btf, report)?;
+    degraded.extend(attach_all(ebpf, hooks, unix, btf, report)?);
     if hooks.is_empty() {
         degraded.extend(attach_syscalls(ebpf, btf, report)?);
     }
     Ok(degraded)
 }
 
-fn attach_all(ebpf: &mut Ebpf, hooks: &[Hook], btf: &Btf, report: &mut Report) -> Result<Degraded, Refused> {
+fn attach_all(
+    ebpf: &mut Ebpf,
+    hooks: &[Hook],
+    unix: bool,
+    btf: &Btf,
+    report: &mut Report,
+) -> Result<Degraded, Refused> {
     let mut degraded = Vec::new();
-    for hook in hooks {
+    for hook in hooks.iter().filter(|hook| unix || !hook.at.starts_with(UNIX)) {
         match attach_one(ebpf, hook.program, hook.at, btf, report) {
             Ok(()) => {}
             Err(detail) if hook.needed => return Err((hook.program, detail)),
-            Err(_) if hook.at == GONE && !features::has_function(GONE) => {}
+            Err(_) if GONE.contains(&hook.at) && !features::has_function(hook.at) => {}
             Err(detail) => degraded.push((hook.program, detail)),
         }
     }

@@ -32,6 +32,8 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Connections remembered at once.
     pub connections: u32,
+    /// Whether Unix sockets are watched, too.
+    pub unix_sockets: bool,
 }
 
 impl Default for Settings {
@@ -41,6 +43,7 @@ impl Default for Settings {
             copy_bytes: limits::COPY_BYTES_DEFAULT,
             ring_bytes: 8 << 20,
             connections: 65_536,
+            unix_sockets: true,
         }
     }
 }
@@ -59,6 +62,8 @@ pub struct Kernel {
     pub attacher: Attacher,
     /// The backend that is used; never [`Backend::Auto`].
     pub backend: Backend,
+    /// Why Unix sockets are not seen, if they are not.
+    pub without_unix: Option<&'static str>,
     /// Programs that could not be attached, with the reason: what they would have seen is not seen.
     pub degraded: Degraded,
 }
@@ -94,7 +99,21 @@ impl Kernel {
         begin(&mut ebpf)?;
         drop(btf); // some 20 MB
         return_memory();
-        Ok(Self { source, losses, ignored, verdicts, attacher: Attacher::new(ebpf), backend, degraded })
+        let without_unix = without_unix(settings, &types, backend);
+        let attacher = Attacher::new(ebpf);
+        Ok(Self { without_unix, source, losses, ignored, verdicts, attacher, backend, degraded })
+    }
+}
+
+fn without_unix(settings: &Settings, types: &Types, backend: Backend) -> Option<&'static str> {
+    if !settings.unix_sockets {
+        Some("switched off by capture.unix_sockets")
+    } else if !types.has_unix_sockets {
+        Some("this kernel has Unix sockets as a module, of whose types it says nothing")
+    } else if backend == Backend::Kprobes {
+        Some("kprobes do not see them: nothing that can be probed says how many bytes a call has moved")
+    } else {
+        None
     }
 }
 
@@ -122,7 +141,8 @@ fn first_that_attaches(
     for backend in backend::candidates(settings.backend, preemption) {
         let mut ebpf = load(settings, types, backend)?;
         fill_syscalls(&mut ebpf)?;
-        match backend::attach(&mut ebpf, backend, preemption, btf, report) {
+        let unix = settings.unix_sockets && types.has_unix_sockets;
+        match backend::attach(&mut ebpf, backend, unix, preemption, btf, report) {
             Ok(degraded) => return Ok((ebpf, backend, degraded)),
             Err((program, detail)) => {
                 tracing::debug!(
@@ -140,6 +160,7 @@ fn first_that_attaches(
 
 fn load(settings: &Settings, types: &Types, backend: Backend) -> Result<Ebpf, KernelError> {
     let own_tgid = std::process::id();
+    let unix_sockets = u32::from(settings.unix_sockets && types.has_unix_sockets);
     let socket_file_ops = offsets::socket_file_ops();
     let copy_bytes = settings.copy_bytes.min(limits::COPY_BYTES_MAX);
     // Woken at once when an eighth is full: the reader comes within milliseconds, the rest is its time to come.
@@ -152,6 +173,7 @@ fn load(settings: &Settings, types: &Types, backend: Backend) -> Result<Ebpf, Ke
         .override_global("AGENT_TGID", &own_tgid, true)
         .override_global("COPY_BYTES", &copy_bytes, true)
         .override_global("WAKEUP_BYTES", &wakeup_bytes, true)
+        .override_global("UNIX_SOCKETS", &unix_sockets, true)
         .override_global("SOCKET_FILE_OPS", &socket_file_ops, true)
         .map_max_entries("EVENTS", settings.ring_bytes)
         .map_max_entries("CONNECTIONS", settings.connections)

@@ -26,6 +26,8 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 pub(super) struct Types {
     /// Global of the object -> its value.
     pub(super) globals: Vec<(&'static str, u32)>,
+    /// What is to be known of Unix sockets is there.
+    pub(super) has_unix_sockets: bool,
     /// Tracepoints are guarded by SRCU (7.0) and not by disabled preemption.
     pub(super) tracepoints_may_be_preempted: bool,
 }
@@ -48,7 +50,14 @@ pub(super) fn resolve() -> Result<Types, KernelError> {
     let bits = if btf.offset("iov_iter.iter_type").is_some() { 0xff } else { 0xfe };
     let globals =
         offsets.chain(enumerators).chain([Ok(("ITER_TYPE_BITS", bits))]).collect::<Result<_, _>>()?;
-    Ok(Types { globals, tracepoints_may_be_preempted: btf.has_typedef("class_srcu_fast_notrace_t") })
+    let has_unix_sockets = ["unix_sock.addr", "unix_sock.peer", "unix_address.len", "unix_address.name"]
+        .iter()
+        .all(|path| btf.offset(path).is_some());
+    Ok(Types {
+        globals,
+        has_unix_sockets,
+        tracepoints_may_be_preempted: btf.has_typedef("class_srcu_fast_notrace_t"),
+    })
 }
 
 /// The system calls of interest: number on this architecture -> operation.

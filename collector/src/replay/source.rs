@@ -16,7 +16,7 @@ use std::{
 use foldhash::fast::RandomState;
 use spantap_ebpf_common::{
     Event,
-    event::{Close, ConnectionId, Data, Flow, Layer, Open, Opener, StreamId, Tgid},
+    event::{Close, ConnectionId, Data, Endpoint, Flow, Layer, Open, Opener, StreamId, Tgid},
     limits::COMM_BYTES,
 };
 use spantap_protocols::{Direction, Protocol, Sniff};
@@ -216,8 +216,8 @@ impl Replay {
             connection: id,
             opener: from_start.then_some(Opener::Peer),
             from_start,
-            local: server,
-            peer: client,
+            local: Endpoint::Inet(server),
+            peer: Endpoint::Inet(client),
             netns: 0,
             parent: Tgid(0),
             comm: [0; COMM_BYTES],

@@ -13,4 +13,4 @@ pub use id::IdGenerator;
 pub use metrics::{Aggregator, MetricSettings};
 pub use record::{Record, Service, TraceIds, UnixNanos};
 pub use snapshot::{MetricsSnapshot, Temporality};
-pub use span::Endpoints;
+pub use span::{Endpoint, Endpoints};

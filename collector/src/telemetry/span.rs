@@ -1,9 +1,6 @@
 //! Makes a [`Record`] of an [`Exchange`]: kind, wall times, the caller's trace, and what only the socket knows.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use compact_str::{CompactString, ToCompactString, format_compact};
 use opentelemetry::trace::{SpanId, SpanKind, TraceFlags, TraceId};
@@ -11,13 +8,22 @@ use spantap_protocols::{Attributes, Exchange, Outcome, Role, Value, exchange::Tr
 
 use super::{Clock, IdGenerator, Record, Service, TraceIds};
 
+/// One end of a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// Of TCP.
+    Inet(SocketAddr),
+    /// The name of a Unix socket, mostly a path; empty if it has none.
+    Unix(Arc<str>),
+}
+
 /// The two ends of the socket that carried an exchange, seen from the watched process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Endpoints {
     /// Our end; unknown if the connection was joined late and could not be looked up.
-    pub local: Option<SocketAddr>,
+    pub local: Option<Endpoint>,
     /// The other end.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<Endpoint>,
     /// True if the bytes were captured on the plaintext side of TLS.
     pub tls: bool,
 }
@@ -96,19 +102,26 @@ fn trace_ids(context: Option<TraceContext>, ids: &mut IdGenerator) -> TraceIds {
 }
 
 fn complete_server(attributes: &mut Attributes, endpoints: &Endpoints) {
-    if let Some(peer) = endpoints.peer {
-        let ip = address(peer.ip());
+    if let Some((address, port)) = endpoints.peer.as_ref().and_then(place) {
         if attributes.get(key::CLIENT_ADDRESS).is_none() {
-            attributes.push(key::CLIENT_ADDRESS, ip.clone());
+            attributes.push(key::CLIENT_ADDRESS, address.clone());
         }
-        push_peer(attributes, ip, peer.port());
+        push_peer(attributes, address, port);
+    }
+    if let Some(Endpoint::Unix(name)) = &endpoints.local {
+        attributes.set(key::NETWORK_TRANSPORT, Value::Static("unix"));
+        if !name.is_empty() {
+            attributes.set(key::NETWORK_LOCAL_ADDRESS, text(name));
+        }
     }
     // A port of the socket beside a name of the `Host` header could contradict each other: both or neither.
-    if let Some(local) = endpoints.local
+    if let Some((address, port)) = endpoints.local.as_ref().and_then(place)
         && attributes.get(key::SERVER_ADDRESS).is_none()
     {
-        attributes.push(key::SERVER_ADDRESS, address(local.ip()));
-        attributes.set(key::SERVER_PORT, Value::Int(local.port().into()));
+        attributes.push(key::SERVER_ADDRESS, address);
+        if let Some(port) = port {
+            attributes.set(key::SERVER_PORT, port);
+        }
     }
     if endpoints.tls && attributes.get(key::URL_PATH).is_some() {
         attributes.set(key::URL_SCHEME, Value::Static("https"));
@@ -116,16 +129,22 @@ fn complete_server(attributes: &mut Attributes, endpoints: &Endpoints) {
 }
 
 fn complete_client(attributes: &mut Attributes, endpoints: &Endpoints) {
-    if let Some(peer) = endpoints.peer {
-        let ip = address(peer.ip());
+    if let Some(Endpoint::Unix(_)) = &endpoints.peer {
+        attributes.set(key::NETWORK_TRANSPORT, Value::Static("unix"));
+    }
+    if let Some((address, port)) = endpoints.peer.as_ref().and_then(place) {
         if attributes.get(key::SERVER_ADDRESS).is_none() {
-            attributes.push(key::SERVER_ADDRESS, ip.clone());
+            attributes.push(key::SERVER_ADDRESS, address.clone());
         }
         // Required on client spans: a `Host` without a port means the port that was connected to.
-        if attributes.get(key::SERVER_PORT).is_none() {
-            attributes.push(key::SERVER_PORT, Value::Int(peer.port().into()));
+        if attributes.get(key::SERVER_PORT).is_none()
+            && let Some(port) = &port
+        {
+            attributes.push(key::SERVER_PORT, port.clone());
         }
-        push_peer(attributes, ip, peer.port());
+        push_peer(attributes, address, port);
+    }
+    if let Some(Endpoint::Inet(peer)) = endpoints.peer {
         push_url(attributes, peer, endpoints.tls);
     }
     if endpoints.tls && attributes.get(key::URL_SCHEME).is_some() {
@@ -154,14 +173,28 @@ fn push_url(attributes: &mut Attributes, peer: SocketAddr, tls: bool) {
     attributes.push(key::URL_FULL, Value::Text(url));
 }
 
-fn push_peer(attributes: &mut Attributes, ip: Value, port: u16) {
-    attributes.set(key::NETWORK_PEER_ADDRESS, ip);
-    attributes.set(key::NETWORK_PEER_PORT, Value::Int(port.into()));
+fn push_peer(attributes: &mut Attributes, address: Value, port: Option<Value>) {
+    attributes.set(key::NETWORK_PEER_ADDRESS, address);
+    if let Some(port) = port {
+        attributes.set(key::NETWORK_PEER_PORT, port);
+    }
 }
 
-/// An IPv4 address that arrived on a dual-stack socket (`::ffff:10.0.0.1`) is written as IPv4.
-fn address(ip: IpAddr) -> Value {
-    Value::Text(ip.to_canonical().to_compact_string())
+/// The conventions' address and port of an end: the name of a Unix socket is an address, and has no port. An IPv4 address
+/// that arrived on a dual-stack socket (`::ffff:10.0.0.1`) is written as IPv4.
+fn place(endpoint: &Endpoint) -> Option<(Value, Option<Value>)> {
+    match endpoint {
+        Endpoint::Inet(address) => {
+            let ip = Value::Text(address.ip().to_canonical().to_compact_string());
+            Some((ip, Some(Value::Int(address.port().into()))))
+        }
+        Endpoint::Unix(name) if name.is_empty() => None,
+        Endpoint::Unix(name) => Some((text(name), None)),
+    }
+}
+
+fn text(name: &str) -> Value {
+    Value::Text(name.into())
 }
 
 #[cfg(test)]
@@ -208,8 +241,8 @@ pub(crate) mod tests {
 
     pub(crate) fn record(role: Role, status: i64) -> Record {
         let endpoints = Endpoints {
-            local: Some("[::ffff:10.0.0.1]:8080".parse().unwrap()),
-            peer: Some("[::ffff:10.0.0.2]:51234".parse().unwrap()),
+            local: inet("[::ffff:10.0.0.1]:8080"),
+            peer: inet("[::ffff:10.0.0.2]:51234"),
             tls: false,
         };
         Record::from_exchange(
@@ -219,6 +252,10 @@ pub(crate) mod tests {
             &Clock::fixed(1_700_000_000_000_000_000),
             &mut IdGenerator::seeded(1),
         )
+    }
+
+    fn inet(text: &str) -> Option<Endpoint> {
+        Some(Endpoint::Inet(text.parse().unwrap()))
     }
 
     fn text<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
@@ -250,7 +287,7 @@ pub(crate) mod tests {
                 if let Some(query) = query {
                     exchange.attributes.push(key::URL_QUERY, Value::Static(query));
                 }
-                let endpoints = Endpoints { peer: peer.map(|peer| peer.parse().unwrap()), local: None, tls };
+                let endpoints = Endpoints { peer: peer.and_then(inet), local: None, tls };
                 let record = Record::from_exchange(
                     exchange,
                     &service(1, "shop"),
@@ -263,7 +300,7 @@ pub(crate) mod tests {
         }
         let mut named = exchange(Role::Client, 200);
         named.attributes.push(key::URL_FULL, Value::Static("http://shop/users/42"));
-        let endpoints = Endpoints { peer: Some("10.0.0.2:80".parse().unwrap()), ..Endpoints::default() };
+        let endpoints = Endpoints { peer: inet("10.0.0.2:80"), ..Endpoints::default() };
         let record = Record::from_exchange(
             named,
             &service(1, "shop"),
@@ -277,11 +314,7 @@ pub(crate) mod tests {
     #[test]
     fn what_the_request_said_wins_over_the_socket() {
         let clock = Clock::fixed(0);
-        let endpoints = Endpoints {
-            local: Some("10.0.0.1:8080".parse().unwrap()),
-            peer: Some("10.0.0.2:443".parse().unwrap()),
-            tls: true,
-        };
+        let endpoints = Endpoints { local: inet("10.0.0.1:8080"), peer: inet("10.0.0.2:443"), tls: true };
         for role in [Role::Server, Role::Client] {
             let mut exchange = exchange(role, 200);
             exchange.attributes.push(key::SERVER_ADDRESS, Value::Static("shop.example"));
@@ -304,6 +337,44 @@ pub(crate) mod tests {
             assert_eq!(record.trace.parent, Some(SpanId::from_bytes([2; 8])));
             assert_eq!(record.trace.flags, TraceFlags::NOT_SAMPLED);
             assert_eq!(record.trace.state, "a=b");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_unix_socket_is_the_address_and_has_no_port() {
+        for (role, server, client, host) in [
+            (Role::Server, "/run/shop.sock", "", None),
+            (Role::Client, "/run/shop.sock", "", Some("shop")),
+            (Role::Client, "@shop", "@client", None),
+            (Role::Server, "/run/shop.sock", "/run/client.sock", Some("shop")),
+            (Role::Server, "", "", None),
+        ] {
+            let mut exchange = exchange(role, 200);
+            if let Some(host) = host {
+                exchange.attributes.push(key::SERVER_ADDRESS, Value::Static(host));
+            }
+            let (local, peer) = if role == Role::Server { (server, client) } else { (client, server) };
+            let end = |name: &str| Some(Endpoint::Unix(name.into()));
+            let endpoints = Endpoints { local: end(local), peer: end(peer), tls: false };
+            let (service, clock) = (service(1, "shop"), Clock::fixed(0));
+            let record =
+                Record::from_exchange(exchange, &service, &endpoints, &clock, &mut IdGenerator::seeded(1));
+            let some = |name: &'static str| Some(name).filter(|name| !name.is_empty());
+            assert_eq!(text(&record, key::NETWORK_TRANSPORT), Some("unix"));
+            assert_eq!(
+                text(&record, key::NETWORK_PEER_ADDRESS),
+                some(if role == Role::Server { client } else { server })
+            );
+            assert_eq!(text(&record, key::SERVER_ADDRESS), host.or(some(server)));
+            let own = if role == Role::Server { some(server) } else { None };
+            assert_eq!(text(&record, key::NETWORK_LOCAL_ADDRESS), own);
+            assert_eq!(
+                text(&record, key::CLIENT_ADDRESS),
+                if role == Role::Server { some(client) } else { None }
+            );
+            for absent in [key::SERVER_PORT, key::NETWORK_PEER_PORT, key::URL_FULL] {
+                assert_eq!(record.attributes.get(absent), None, "{absent}");
+            }
         }
     }
 

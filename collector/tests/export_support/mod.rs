@@ -16,8 +16,8 @@ use spantap::{
     },
     processors::{Processors, RouteSettings, Verdict},
     telemetry::{
-        Aggregator, Clock, Endpoints, IdGenerator, MetricSettings, MetricsSnapshot, Record, Service,
-        Temporality,
+        Aggregator, Clock, Endpoint, Endpoints, IdGenerator, MetricSettings, MetricsSnapshot, Record,
+        Service, Temporality,
     },
 };
 use spantap_protocols::{
@@ -82,8 +82,8 @@ impl Pipeline {
             metric: Some(&semconv::HTTP_SERVER_REQUEST_DURATION),
         };
         let endpoints = Endpoints {
-            local: Some("10.0.0.1:8080".parse().unwrap()),
-            peer: Some("10.0.0.2:51234".parse().unwrap()),
+            local: Some(Endpoint::Inet("10.0.0.1:8080".parse().unwrap())),
+            peer: Some(Endpoint::Inet("10.0.0.2:51234".parse().unwrap())),
             tls: false,
         };
         let mut record = Record::from_exchange(exchange, service, &endpoints, &self.clock, &mut self.ids);

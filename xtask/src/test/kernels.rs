@@ -15,8 +15,8 @@ use crate::packages::is_root;
 use crate::step::Outcome;
 use crate::{vm, workspace};
 
-/// The test that runs in the guests.
-const TEST: &str = "e2e_backends";
+/// The tests that run in the guests.
+const TESTS: &[&str] = &["e2e_backends", "e2e_unix"];
 
 /// For each kernel the backend that `auto` must take, and all that must work there. What a kernel lacks is known, so
 /// that a program which is refused for another reason is a failure. The newest one preempts itself, so that programs
@@ -41,31 +41,33 @@ pub(super) fn run() -> Result<Outcome> {
         Err(why) => return Ok(Outcome::Skipped(format!("no virtual machines here: {why:#}"))),
     };
     let agent = end_to_end::agent()?;
-    let test = build_test()?;
+    let tests = TESTS.iter().map(|name| Ok((*name, build_test(name)?))).collect::<Result<Vec<_>>>()?;
     let logs = workspace::target().join("kernels");
     fs::create_dir_all(&logs).with_context(|| format!("failed to make {}", logs.display()))?;
     let mut failed = Vec::new();
     for image in &images {
         let row = BACKENDS.iter().find(|(series, ..)| *series == image.series);
         let (_, auto, backends) = row.context("a kernel without backends")?;
-        let log = logs.join(format!("{}.log", image.series));
-        let began = Instant::now();
-        let ended = vm::boot(&vm::Boot {
-            image,
-            memory_mib: 2048,
-            cpus: 2,
-            timeout: PATIENCE,
-            modules: &[],
-            command: &command(&agent, &test, auto, backends),
-            output: Some(&log),
-        })?;
-        let took = began.elapsed().as_secs_f64();
-        let what = format!("Linux {} ({backends})", image.release);
-        if ended == vm::Ended::Status(0) && passed(&log)? {
-            println!("passed  {what} in {took:.1}s");
-        } else {
-            println!("FAILED  {what} after {took:.1}s: {ended}; it said:\n{}", fs::read_to_string(&log)?);
-            failed.push(image.release.clone());
+        for (name, test) in &tests {
+            let log = logs.join(format!("{}-{name}.log", image.series));
+            let began = Instant::now();
+            let ended = vm::boot(&vm::Boot {
+                image,
+                memory_mib: 2048,
+                cpus: 2,
+                timeout: PATIENCE,
+                modules: &[],
+                command: &command(&agent, test, auto, backends),
+                output: Some(&log),
+            })?;
+            let took = began.elapsed().as_secs_f64();
+            let what = format!("Linux {} ({name}: {backends})", image.release);
+            if ended == vm::Ended::Status(0) && passed(&log)? {
+                println!("passed  {what} in {took:.1}s");
+            } else {
+                println!("FAILED  {what} after {took:.1}s: {ended}; it said:\n{}", fs::read_to_string(&log)?);
+                failed.push(format!("{} ({name})", image.release));
+            }
         }
     }
     if failed.is_empty() { Ok(Outcome::Passed) } else { bail!("on Linux {}", failed.join(", ")) }
@@ -87,11 +89,11 @@ fn passed(log: &Path) -> Result<bool> {
     Ok(said.contains("test result: ok.") && !said.lines().any(|line| line.starts_with("skipped: ")))
 }
 
-/// Builds the test, and returns its binary.
-fn build_test() -> Result<PathBuf> {
+/// Builds a test, and returns its binary.
+fn build_test(name: &str) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["test", "--package", "spantap-tests", "--locked", "--no-run", "--message-format=json"]);
-    let messages = output(build.args(["--test", TEST]))?;
+    let messages = output(build.args(["--test", name]))?;
     let mut path =
         messages.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next());
     path.next_back().map(PathBuf::from).context("cargo has named no binary of the test")

@@ -149,7 +149,10 @@ impl Trials {
         let started = Trial::start(&settings, &mut trials.tls, &mut memory);
         trials.backend = started.outcome.as_ref().ok().copied();
         match &started.outcome {
-            Ok(backend) => trials.findings.push(chosen(*backend, capture.backend)),
+            Ok(backend) => {
+                trials.findings.push(chosen(*backend, capture.backend));
+                trials.findings.push(unix_sockets(started.without_unix, capture));
+            }
             Err(error) if settings.backend != Backend::Auto => {
                 trials.findings.push(refused(settings.backend, error, Status::Nothing));
             }
@@ -187,6 +190,8 @@ struct Trial {
     attempts: Report,
     /// Programs whose absence costs something.
     degraded: Vec<String>,
+    /// Why Unix sockets are not seen, if they are not.
+    without_unix: Option<&'static str>,
 }
 
 impl Trial {
@@ -197,7 +202,9 @@ impl Trial {
     ) -> Self {
         let mut attempts = Report::new();
         let mut degraded = Vec::new();
+        let mut without_unix = None;
         let outcome = Kernel::start_reporting(settings, &mut attempts).map(|mut kernel| {
+            without_unix = kernel.without_unix;
             *memory = memory.or_else(machine::map_bytes);
             degraded.extend(kernel.degraded.iter().map(|(program, _)| (*program).to_owned()));
             if tls.is_none() {
@@ -209,7 +216,7 @@ impl Trial {
             }
             kernel.backend
         });
-        Self { outcome, attempts, degraded }
+        Self { outcome, attempts, degraded, without_unix }
     }
 }
 
@@ -219,6 +226,15 @@ fn chosen(backend: Backend, wanted: Wanted) -> Finding {
         _ => "works; chosen by capture.backend",
     };
     Finding::new(Section::Backends, backend.name(), Status::Works, why)
+}
+
+fn unix_sockets(without: Option<&str>, capture: &Capture) -> Finding {
+    let (status, found) = match without {
+        None => (Status::Works, "watched like TCP connections"),
+        Some(reason) if capture.unix_sockets => (Status::Part, reason),
+        Some(reason) => (Status::Note, reason),
+    };
+    Finding::new(Section::Backends, "Unix sockets", status, found)
 }
 
 fn refused(backend: Backend, error: &KernelError, status: Status) -> Finding {
@@ -280,7 +296,7 @@ mod tests {
     fn trial(program: &str, refused: Option<&str>, degraded: &[&str]) -> Trial {
         let attempt = Attempt { program: program.to_owned(), refused: refused.map(str::to_owned) };
         let degraded = degraded.iter().map(|name| (*name).to_owned()).collect();
-        Trial { outcome: Ok(Backend::Syscalls), attempts: vec![attempt], degraded }
+        Trial { outcome: Ok(Backend::Syscalls), attempts: vec![attempt], degraded, without_unix: None }
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn a_tls_session_takes_over_from_its_socket() {
     assert_eq!(node.found(), [1, 2, 3]);
     assert!(node.out.iter().all(|finished| finished.tls));
     assert_eq!(node.out[0].local, None);
-    assert_eq!(node.out[2].local, Some(([127, 0, 0, 1], 80).into()));
+    assert_eq!(node.out[2].local, Some(Endpoint::Inet(([127, 0, 0, 1], 80).into())));
     let counters = node.table.counters();
     assert_eq!(counters.ciphertext_bytes, below.sent + below.received);
     assert_eq!((counters.ciphertext_streams, counters.ciphertext_streams_read), (1, 1));

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use spantap_ebpf_common::{
     Event,
-    event::{Close, ConnectionId, Data, Flow, Layer, Open, Opener, StreamId, Tgid},
+    event::{Close, ConnectionId, Data, Endpoint, Flow, Layer, Open, Opener, StreamId, Tgid},
 };
 use spantap_protocols::{Outcome, Role};
 
@@ -55,14 +55,27 @@ impl Node {
     }
 
     fn open(&mut self, connection: u64, opener: Option<Opener>, from_start: bool) {
+        let local = Endpoint::Inet(([127, 0, 0, 1], 80).into());
+        let peer = Endpoint::Inet(([127, 0, 0, 1], 40_000).into());
+        self.open_between(local, peer, connection, opener, from_start);
+    }
+
+    fn open_between(
+        &mut self,
+        local: Endpoint<&[u8]>,
+        peer: Endpoint<&[u8]>,
+        connection: u64,
+        opener: Option<Opener>,
+        from_start: bool,
+    ) {
         let event = Event::Open(Open {
             boot_ns: 0,
             tgid: Tgid(7),
             connection: ConnectionId(connection),
             opener,
             from_start,
-            local: ([127, 0, 0, 1], 80).into(),
-            peer: ([127, 0, 0, 1], 40_000).into(),
+            local,
+            peer,
             netns: 3,
             parent: Tgid(0),
             comm: *b"toyd\0\0\0\0\0\0\0\0\0\0\0\0",
@@ -169,13 +182,30 @@ fn message(letter: u8, id: u64, body: usize) -> Vec<u8> {
 }
 
 #[test]
+fn names_of_unix_sockets_are_made_readable() {
+    for (name, shown) in [
+        (&b"/run/a.sock"[..], "/run/a.sock"),
+        (b"\0of\0nothing", "@of@nothing"),
+        (b"/run/\xff", "/run/\u{fffd}"),
+        (b"", ""),
+    ] {
+        let mut node = Node::new();
+        node.open_between(Endpoint::Unix(name), Endpoint::Unix(b""), 1, Some(Opener::Peer), false);
+        node.calls(&Script::default().exchange(1, 10, 2_000).calls);
+        let [finished] = &node.out[..] else { panic!("{:?}", node.out) };
+        assert_eq!(finished.local, Some(Endpoint::Unix(shown.into())));
+        assert_eq!(finished.peer, Some(Endpoint::Unix("".into())));
+    }
+}
+
+#[test]
 fn a_plain_exchange_has_its_times_sizes_and_ends() {
     let mut node = Node::opened(Some(Opener::Peer), true);
     let mut script = Script::default();
     node.calls(&script.exchange(1, 10, 2_000).calls);
     let [finished] = &node.out[..] else { panic!("{:?}", node.out) };
     assert_eq!((finished.tgid, finished.netns, finished.tls), (Tgid(8), 3, false));
-    assert_eq!(finished.local, Some(([127, 0, 0, 1], 80).into()));
+    assert_eq!(finished.local, Some(Endpoint::Inet(([127, 0, 0, 1], 80).into())));
     assert_eq!(&finished.comm[..5], b"toyd\0");
     let exchange = &finished.exchange;
     assert_eq!(exchange.role, Role::Server);

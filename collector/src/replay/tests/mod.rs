@@ -9,7 +9,7 @@ use std::{net::SocketAddr, path::Path};
 
 use spantap_ebpf_common::{
     Event,
-    event::{Close, Flow, Open, Opener, Tgid},
+    event::{Close, Endpoint, Flow, Open, Opener, Tgid},
 };
 use spantap_protocols::{Direction, OpenContext, Parser, Protocol, Sniff};
 
@@ -19,7 +19,7 @@ use build::Packet;
 /// What a replay said.
 #[derive(Default)]
 struct Heard {
-    opens: Vec<Open>,
+    opens: Vec<Open<'static>>,
     closes: Vec<Close>,
     /// Of all connections, in the order of the events; bytes that are missing or cut are `?`.
     received: Vec<u8>,
@@ -34,7 +34,7 @@ fn replay(file: &[u8]) -> Heard {
     let mut heard = Heard::default();
     let mut replay = Replay::new(SHOUT);
     let result = replay.read(Path::new("test.pcap"), file, &mut |event| match event {
-        Event::Open(open) => heard.opens.push(*open),
+        Event::Open(open) => heard.opens.push(owned(open)),
         Event::Close(close) => heard.closes.push(*close),
         Event::Process(_) => {}
         Event::Data(data) => {
@@ -54,6 +54,17 @@ fn replay(file: &[u8]) -> Heard {
     heard.counters = *replay.counters();
     heard.servers = (1..).map_while(|tgid| replay.server(Tgid(tgid))).collect();
     heard
+}
+
+/// What outlives the event.
+fn owned(open: &Open<'_>) -> Open<'static> {
+    let inet = |end| match end {
+        Endpoint::Inet(address) => Endpoint::Inet(address),
+        Endpoint::Unix(_) => panic!("a capture file has no Unix sockets"),
+    };
+    let Open { boot_ns, tgid, connection, opener, from_start, netns, parent, comm, .. } = *open;
+    let (local, peer) = (inet(open.local), inet(open.peer));
+    Open { boot_ns, tgid, connection, opener, from_start, local, peer, netns, parent, comm }
 }
 
 /// Client and server by address family.
@@ -149,7 +160,8 @@ fn assert_whole(heard: &Heard, six: bool) {
     assert_eq!(heard.sent, b"TELL one");
     let (client, server) = ends(six);
     let [open] = heard.opens[..] else { panic!("{:?}", heard.opens) };
-    assert_eq!((open.local, open.peer, open.tgid), (server, client, Tgid(1)));
+    let ends = (Endpoint::Inet(server), Endpoint::Inet(client));
+    assert_eq!((open.local, open.peer, open.tgid), (ends.0, ends.1, Tgid(1)));
     assert_eq!((open.opener, open.from_start), (Some(Opener::Peer), true));
     let [close] = heard.closes[..] else { panic!("{:?}", heard.closes) };
     assert_eq!((close.received, close.sent), (15, 8));

@@ -125,13 +125,13 @@ fn a_connection_joined_in_its_middle_is_turned_by_content_then_by_port() {
         let heard = Talk::new(false).say(from_client, say).replay();
         assert_eq!((&heard.received[..], &heard.sent[..]), (received, sent));
         assert_eq!((heard.opens[0].opener, heard.opens[0].from_start), (None, false));
-        assert_eq!(heard.opens[0].local, ends(false).1);
+        assert_eq!(heard.opens[0].local, Endpoint::Inet(ends(false).1));
     }
     // Content beats ports.
     let mut talk = Talk::new(false);
     talk.client.set_port(80);
     let heard = talk.ask(b"ASK").replay();
-    assert_eq!(heard.opens[0].local, ends(false).1);
+    assert_eq!(heard.opens[0].local, Endpoint::Inet(ends(false).1));
     assert_eq!(heard.received, b"ASK");
 }
 
