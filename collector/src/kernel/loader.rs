@@ -7,7 +7,7 @@ use aya::{
 use spantap_ebpf_common::limits;
 
 use super::{
-    attach::Attacher,
+    attach::{self, Attacher},
     backend::{self, Backend, Degraded, Preemption, Report},
     error::{KernelError, chain},
     features,
@@ -79,6 +79,7 @@ impl Kernel {
         let types = offsets::resolve()?;
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf { detail: chain(&error) })?;
         let (mut ebpf, backend, degraded) = first_that_attaches(settings, &types, &btf, report)?;
+        let way = attach::choose(OBJECT, &ebpf);
         let take = |ebpf: &mut Ebpf, name: &'static str| {
             ebpf.take_map(name).ok_or(KernelError::Maps { detail: format!("the object has no map {name}") })
         };
@@ -90,7 +91,7 @@ impl Kernel {
         begin(&mut ebpf)?;
         drop(btf); // some 20 MB
         return_memory();
-        Ok(Self { source, losses, ignored, attacher: Attacher::new(ebpf), backend, degraded })
+        Ok(Self { source, losses, ignored, attacher: Attacher::new(ebpf, way), backend, degraded })
     }
 }
 
