@@ -76,6 +76,14 @@ pub fn best_backend() -> String {
     env::var("SPANTAP_BACKEND_AUTO").unwrap_or_else(|_| backends().remove(0))
 }
 
+/// Whether the kernel has `uprobe_multi` links (Linux 6.6).
+#[must_use]
+pub fn has_probe_links() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc is there");
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.trim().parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(6))
+}
+
 /// How long something may take that should take a moment: a machine may be busy, and a guest is emulated.
 #[must_use]
 pub fn patience() -> Duration {

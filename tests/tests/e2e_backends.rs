@@ -77,6 +77,9 @@ fn auto_takes_the_best_backend() {
     drop(agent);
     let expected = machine::best_backend();
     assert!(stderr.contains(&format!("backend=\"{expected}\"")), "not {expected}: {stderr}");
+    // That TLS is seen by either way is what the test above says.
+    let way = if machine::has_probe_links() { "uprobe_multi links" } else { "perf events" };
+    assert!(stderr.contains(&format!("probes=\"{way}\"")), "not {way}: {stderr}");
 }
 
 /// The workload under one backend: plain and TLS, small and large, HTTP/1.1 kept and HTTP/1.0 closed, bodies that come

@@ -12,8 +12,12 @@ use spantap_tests::{
     program::Program,
 };
 
-/// What docs/privileges.md names for full capture.
-const ENOUGH: &[&str] = &["bpf", "perfmon", "sys_admin", "sys_ptrace", "dac_read_search"];
+/// What docs/privileges.md names for full capture on this kernel.
+fn enough() -> Vec<&'static str> {
+    let mut all = vec!["bpf", "perfmon", "sys_ptrace", "dac_read_search", "checkpoint_restore"];
+    all.extend((!machine::has_probe_links()).then_some("sys_admin"));
+    all
+}
 const PROGRAMS: &[&str] = &["nginx", "curl", "openssl", "setpriv"];
 const LOCATIONS: &str = "location /ok/ { return 200 'hello\\n'; }";
 
@@ -32,7 +36,7 @@ fn a_few_capabilities_are_enough() {
     let Some(_turn) = machine::ready(PROGRAMS) else { return };
     let (_folder, binary) = agent::copy_for_all();
     let nginx = Nginx::start(LOCATIONS);
-    let mut agent = start(&binary, ENOUGH);
+    let mut agent = start(&binary, &enough());
     agent.wait_for_tls();
     ask(&nginx);
     for (service, kind) in [("nginx", Kind::Server), ("curl", Kind::Client)] {
@@ -51,7 +55,7 @@ fn a_missing_capability_is_named_with_what_it_costs() {
     let (_folder, binary) = agent::copy_for_all();
     let nginx = Nginx::start(LOCATIONS);
     for (dropped, name) in [("sys_ptrace", "CAP_SYS_PTRACE"), ("dac_read_search", "CAP_DAC_READ_SEARCH")] {
-        let rest: Vec<&str> = ENOUGH.iter().copied().filter(|one| *one != dropped).collect();
+        let rest: Vec<&str> = enough().into_iter().filter(|one| *one != dropped).collect();
         let mut agent = start(&binary, &rest);
         agent.wait_for_tls();
         ask(&nginx);
@@ -60,8 +64,9 @@ fn a_missing_capability_is_named_with_what_it_costs() {
         let warned: Vec<_> = finished.stderr.lines().filter(|line| line.contains("is missing: ")).collect();
         assert!(matches!(&warned[..], [one] if one.contains(name)), "{}", finished.stderr);
     }
-    // CAP_SYS_ADMIN is for probes, on kernels that want it for them; without it the rest is seen.
-    let rest: Vec<&str> = ENOUGH.iter().copied().filter(|one| *one != "sys_admin").collect();
+    // Before there were links CAP_SYS_ADMIN was for probes, on kernels that want it for them; without it the rest is seen.
+    let rest: Vec<&str> =
+        enough().into_iter().filter(|one| !["sys_admin", "checkpoint_restore"].contains(one)).collect();
     let agent = start(&binary, &rest);
     ask(&nginx);
     agent.wait_for(1, |span| span.kind == Kind::Server && span.path() == "/ok/plain");
@@ -79,7 +84,7 @@ fn without_the_necessary_ones_it_ends_at_once() {
     for (dropped, name) in [("bpf", "CAP_BPF"), ("perfmon", "CAP_PERFMON")] {
         // CAP_SYS_ADMIN would stand in for either.
         let rest: Vec<&str> =
-            ENOUGH.iter().copied().filter(|one| ![dropped, "sys_admin"].contains(one)).collect();
+            enough().into_iter().filter(|one| ![dropped, "sys_admin"].contains(one)).collect();
         let mut command = agent::with_capabilities(&binary, &rest, &agent::command(&["run"]));
         let ended = Program::run("spantap", &mut command);
         assert_eq!(ended.code(), Some(1), "{ended:?}");
@@ -102,8 +107,11 @@ fn root_gives_up_the_rest_in_every_thread() {
         );
         threads += 1;
     }
-    // CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF, CAP_CHECKPOINT_RESTORE.
-    let kept: u64 = [2, 19, 21, 38, 39, 40].iter().fold(0, |set, number| set | 1 << number);
+    // CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF, CAP_CHECKPOINT_RESTORE.
+    let mut kept: u64 = [2, 19, 38, 39, 40].iter().fold(0, |set, number| set | 1 << number);
+    if !machine::has_probe_links() {
+        kept |= 1 << 21; // CAP_SYS_ADMIN
+    }
     let expected = [
         "CapAmb:\t0000000000000000".to_owned(),
         format!("CapEff:\t{kept:016x}"),

@@ -32,7 +32,7 @@ use crate::{
         Change, Placement, Selection, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts,
     },
     export::Pressure,
-    kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Verdicts, Weight},
+    kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Verdicts, Way, Weight},
     processors::Processors,
     telemetry::Clock,
 };
@@ -78,7 +78,8 @@ impl Agent {
     /// See [`AppError`].
     pub fn start(config: &Config) -> Result<Self, AppError> {
         let mut kernel = Kernel::start(&wiring::kernel_settings(&config.spantap.capture))?;
-        tracing::debug!(backend = kernel.backend.name(), "kernel programs attached");
+        let way = kernel.attacher.way();
+        tracing::debug!(backend = kernel.backend.name(), probes = way.name(), "kernel programs attached");
         for (program, reason) in &kernel.degraded {
             tracing::warn!(
                 program,
@@ -89,7 +90,7 @@ impl Agent {
         say_missing(&mut kernel.attacher);
         // Before the first thread is started, and after everything that others may be forbidden to open.
         let files = wiring::open_files(config)?;
-        if let Err(error) = kernel::give_up_others() {
+        if let Err(error) = kernel::give_up_others(way == Way::PerfEvents) {
             tracing::warn!(%error, "capabilities that are not needed could not be given up");
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -166,7 +167,7 @@ impl Agent {
         // something new.
         let enough = Instant::now() + DRAIN_TIME_MAX;
         while self.drain() == DRAIN_MAX && Instant::now() < enough {}
-        // Detaching takes seconds, in which the ring fills with what nobody will read: that is no loss of this run.
+        // Detaching may take seconds, in which the ring fills with what nobody will read: that is no loss of this run.
         let lost: Vec<_> = self.losses.all().collect();
         let missed = self.losses.missed_runs();
         self.pipeline.shutdown(Instant::now() + self.shutdown_timeout);
@@ -190,7 +191,8 @@ impl Agent {
     }
 }
 
-/// Detaching takes a second for each TLS library, in which somebody at a terminal wants to know that Ctrl-C was heard.
+/// Detaching perf events takes a second for each TLS library (links a fraction of one for all), in which somebody at a
+/// terminal wants to know that Ctrl-C was heard.
 fn say_stopping() {
     const STOPPING: &str = "stopping, detaching probes...";
     if tracing::enabled!(tracing::Level::INFO) {

@@ -1,6 +1,6 @@
 //! Probes in TLS libraries: one set per file, whichever process or container maps it.
 
-use std::{fs::File, path::Path};
+use std::{collections::BTreeSet, fs::File, path::Path};
 
 use aya::{
     Ebpf,
@@ -17,6 +17,7 @@ use spantap_ebpf_common::limits;
 use super::{
     backend::{Attempt, Report},
     error::{chain, refusal},
+    uprobe_multi::Multi,
 };
 
 /// What a function of a TLS library does.
@@ -59,17 +60,20 @@ impl Does {
     }
 }
 
-/// Every program that is attached to libraries.
+/// Every program that is attached to libraries, in this order: a call whose entry was seen must not return unseen.
 const PROGRAMS: &[&str] = &[
+    "ssl_free",
+    "ssl_read_return",
+    "ssl_write_return",
+    "ssl_handshake_return",
     "ssl_io_enter",
     "ssl_io_ex_enter",
     "ssl_io_fifth_enter",
-    "ssl_read_return",
-    "ssl_write_return",
     "ssl_handshake_enter",
-    "ssl_handshake_return",
-    "ssl_free",
 ];
+
+/// The one that is attached to see whether the kernel allows it: the smallest.
+const TRIED: &str = PROGRAMS[0];
 
 /// A function that is to be probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,16 +86,54 @@ pub struct Probe {
     pub offset: u64,
 }
 
+/// By what programs are attached to files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// `uprobe_multi` links.
+    Links,
+    /// Perf events.
+    PerfEvents,
+}
+
+impl Way {
+    /// As the kernel calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Links => "uprobe_multi links",
+            Self::PerfEvents => "perf events",
+        }
+    }
+}
+
+/// Chooses links where the kernel has them. They are used for a moment, where nobody runs into it: at the entry point
+/// of our own executable. `ebpf` must have all of its maps yet.
+pub(super) fn choose(object: &[u8], ebpf: &Ebpf) -> Option<Multi> {
+    let multi = entry_point(OWN_EXECUTABLE)
+        .map_err(|error| error.to_string())
+        .and_then(|offset| Multi::load(object, ebpf, PROGRAMS, (Path::new(OWN_EXECUTABLE), offset)));
+    multi.inspect_err(|reason| tracing::debug!(reason, "no uprobe_multi links; probing by perf events")).ok()
+}
+
 /// Attaches probes to files. Owns the programs: when it is dropped, nothing stays attached.
 pub struct Attacher {
     ebpf: Ebpf,
+    /// If there is none, perf events are used.
+    multi: Option<Multi>,
+    /// The programs are loaded for perf events.
     loaded: bool,
     randoms: Vec<(Option<u32>, u32)>,
 }
 
 impl Attacher {
-    pub(super) fn new(ebpf: Ebpf) -> Self {
-        Self { ebpf, loaded: false, randoms: Vec::new() }
+    pub(super) fn new(ebpf: Ebpf, multi: Option<Multi>) -> Self {
+        Self { ebpf, multi, loaded: false, randoms: Vec::new() }
+    }
+
+    /// By what it attaches.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        if self.multi.is_some() { Way::Links } else { Way::PerfEvents }
     }
 
     /// Tells the kernel side where a TLS library keeps the client's random of a session: at an offset, or at the second
@@ -113,38 +155,54 @@ impl Attacher {
     /// Probes a TLS library for every process that has it mapped, now or later. Returns how many of the functions
     /// could be probed, and why the others could not.
     pub fn attach_tls(&mut self, file: &Path, probes: &[Probe]) -> (usize, Vec<String>) {
-        let mut refused = self.load_once();
-        let mut attached = 0;
-        for probe in probes {
-            let result =
-                probe.does.programs().iter().try_for_each(|name| self.attach(name, file, probe.offset));
-            match result {
-                Ok(()) => attached += 1,
-                Err(reason) if refused.iter().any(|known: &String| known.ends_with(&reason)) => {}
-                Err(reason) => refused.push(format!("{}: {reason}", probe.function)),
+        let mut reasons = self.load_once();
+        let mut refused: Vec<Option<String>> = vec![None; probes.len()];
+        for program in PROGRAMS {
+            let wants = |probe: &Probe| probe.does.programs().contains(program);
+            let all = probes.iter().zip(&refused);
+            let offsets: BTreeSet<u64> = all
+                .filter(|(probe, no)| wants(probe) && no.is_none())
+                .map(|(probe, _)| probe.offset)
+                .collect();
+            for (offset, reason) in self.attach(program, file, offsets) {
+                let all = probes.iter().zip(&mut refused);
+                all.filter(|(probe, _)| wants(probe) && probe.offset == offset)
+                    .for_each(|(_, no)| *no = Some(reason.clone()));
             }
         }
-        (attached, refused)
+        let attached = refused.iter().filter(|no| no.is_none()).count();
+        for (probe, reason) in probes.iter().zip(refused).filter_map(|(probe, no)| Some((probe, no?))) {
+            if !reasons.iter().any(|known| known.ends_with(&reason)) {
+                reasons.push(format!("{}: {reason}", probe.function));
+            }
+        }
+        (attached, reasons)
     }
 
-    /// Loads every program that libraries are probed with, and attaches one of them for a moment, where nobody runs
-    /// into it: at the entry point of our own executable.
+    /// Loads every program that libraries are probed with, and attaches one of them for a moment, at the entry point of
+    /// our own executable.
+    ///
+    /// Returns by what it was attached.
     ///
     /// # Errors
     /// Why the kernel refuses to probe files.
-    pub fn try_probing(&mut self, report: &mut Report) -> Result<(), String> {
+    pub fn try_probing(&mut self, report: &mut Report) -> Result<Way, String> {
         let refused = self.load_once();
         report.extend(PROGRAMS.iter().map(|&program| {
             let reason = refused.iter().find_map(|text| text.strip_prefix(program)?.strip_prefix(": "));
             Attempt { program: program.to_owned(), refused: reason.map(str::to_owned) }
         }));
+        if self.multi.is_some() {
+            return Ok(Way::Links); // That was tried when they were chosen.
+        }
         let offset = entry_point(OWN_EXECUTABLE).map_err(|error| format!("{OWN_EXECUTABLE}: {error}"))?;
-        let link = self.link("ssl_free", Path::new(OWN_EXECUTABLE), offset)?;
-        self.uprobe("ssl_free")?.detach(link).map_err(|error| chain(&error))
+        let link = self.perf_event(TRIED, Path::new(OWN_EXECUTABLE), offset)?;
+        self.uprobe(TRIED)?.detach(link).map_err(|error| chain(&error))?;
+        Ok(Way::PerfEvents)
     }
 
     fn load_once(&mut self) -> Vec<String> {
-        if std::mem::replace(&mut self.loaded, true) {
+        if self.multi.is_some() || std::mem::replace(&mut self.loaded, true) {
             return Vec::new();
         }
         PROGRAMS
@@ -162,11 +220,16 @@ impl Attacher {
         program.try_into().map_err(|error: ProgramError| error.to_string())
     }
 
-    fn attach(&mut self, name: &str, file: &Path, offset: u64) -> Result<(), String> {
-        self.link(name, file, offset).map(drop)
+    /// Attaches a program to places in a file. Returns the places that it could not be attached to, and why.
+    fn attach(&mut self, name: &str, file: &Path, offsets: BTreeSet<u64>) -> Vec<(u64, String)> {
+        if let Some(multi) = &mut self.multi {
+            return multi.attach(name, file, &Vec::from_iter(offsets));
+        }
+        let refused = |offset| Some((offset, self.perf_event(name, file, offset).err()?));
+        offsets.into_iter().filter_map(refused).collect()
     }
 
-    fn link(&mut self, name: &str, file: &Path, offset: u64) -> Result<UProbeLinkId, String> {
+    fn perf_event(&mut self, name: &str, file: &Path, offset: u64) -> Result<UProbeLinkId, String> {
         let location = UProbeAttachLocation::AbsoluteOffset(offset);
         self.uprobe(name)?.attach(location, file, UProbeScope::AllProcesses).map_err(|error| {
             match chain(&error) {

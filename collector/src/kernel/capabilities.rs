@@ -55,7 +55,8 @@ pub const CAPABILITIES: &[Capability] = &[
     Capability {
         name: "CAP_SYS_ADMIN",
         number: 21,
-        purpose: "to probe TLS libraries, where the kernel wants it for uprobes (with the fix of CVE-2025-38466)",
+        purpose: "to probe TLS libraries before Linux 6.6, where the kernel wants it for uprobes (with the fix of \
+                  CVE-2025-38466)",
         without: "what goes through TLS cannot be seen",
         weight: Weight::Part,
         admin_stands_in: true,
@@ -176,16 +177,22 @@ fn is_other_namespace(kind: &str, first: u64) -> bool {
 
 /// Gives up every capability that is not wanted after the start, for good: no program that this thread executes can
 /// regain one. Only of the calling thread and of those that it starts afterwards, so it comes before them.
+/// CAP_SYS_ADMIN stays if probes may need it, or if it stands in for one that is not there.
 ///
 /// # Errors
 /// The kernel refuses; everything is as before, or less.
-pub fn give_up_others() -> Result<(), std::io::Error> {
+pub fn give_up_others(probes_may_need_admin: bool) -> Result<(), std::io::Error> {
     thread::set_no_new_privs(true)?;
+    let held = thread::capabilities(None)?;
+    let stands_in = CAPABILITIES.iter().any(|one| {
+        one.kept
+            && one.admin_stands_in
+            && !held.effective.contains(CapabilitySet::from_bits_retain(1 << one.number))
+    });
     let wanted = CAPABILITIES
         .iter()
-        .filter(|capability| capability.kept)
+        .filter(|one| one.kept && (one.number != CAP_SYS_ADMIN || probes_may_need_admin || stands_in))
         .fold(CapabilitySet::empty(), |set, one| set | CapabilitySet::from_bits_retain(1 << one.number));
-    let held = thread::capabilities(None)?;
     thread::set_capabilities(
         None,
         CapabilitySets {

@@ -7,7 +7,7 @@ use aya::{
 use spantap_ebpf_common::limits;
 
 use super::{
-    attach::Attacher,
+    attach::{self, Attacher},
     backend::{self, Backend, Degraded, Preemption, Report},
     error::{KernelError, chain},
     features,
@@ -87,6 +87,7 @@ impl Kernel {
         let types = offsets::resolve()?;
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf { detail: chain(&error) })?;
         let (mut ebpf, backend, degraded) = first_that_attaches(settings, &types, &btf, report)?;
+        let way = attach::choose(OBJECT, &ebpf);
         let take = |ebpf: &mut Ebpf, name: &'static str| {
             ebpf.take_map(name).ok_or(KernelError::Maps { detail: format!("the object has no map {name}") })
         };
@@ -100,7 +101,7 @@ impl Kernel {
         drop(btf); // some 20 MB
         return_memory();
         let without_unix = without_unix(settings, &types, backend);
-        let attacher = Attacher::new(ebpf);
+        let attacher = Attacher::new(ebpf, way);
         Ok(Self { without_unix, source, losses, ignored, verdicts, attacher, backend, degraded })
     }
 }

@@ -12,9 +12,10 @@ mod loader;
 mod loss;
 mod offsets;
 mod source;
+mod uprobe_multi;
 mod verdicts;
 
-pub use attach::{Attacher, Does, Moved, Probe};
+pub use attach::{Attacher, Does, Moved, Probe, Way};
 pub use backend::{Attempt, Backend, Report};
 pub use capabilities::{CAPABILITIES, Capability, Held, Weight, give_up_others, is_in_pid_namespace};
 pub use error::KernelError;

@@ -8,7 +8,7 @@ mod show;
 use spantap_config::{Backend as Wanted, Capture};
 
 use super::wiring;
-use crate::kernel::{self, Backend, Kernel, KernelError, Report};
+use crate::kernel::{self, Backend, Kernel, KernelError, Report, Way};
 
 /// How it stands with one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Check {
     }
 }
 
-fn capabilities(tls: Option<&Result<(), String>>) -> Vec<Finding> {
+fn capabilities(tls: Option<&Result<Way, String>>) -> Vec<Finding> {
     let held = kernel::Held::own();
     if held.in_user_namespace {
         let found = "this is a user namespace of its own, whose capabilities are worth nothing to eBPF";
@@ -107,7 +107,7 @@ fn capabilities(tls: Option<&Result<(), String>>) -> Vec<Finding> {
             let status = match capability.weight {
                 kernel::Weight::All => Status::Nothing,
                 // Whether the kernel wants it was tried.
-                kernel::Weight::Part if capability.is_for_probes() && matches!(tls, Some(Ok(()))) => {
+                kernel::Weight::Part if capability.is_for_probes() && matches!(tls, Some(Ok(_))) => {
                     Status::Note
                 }
                 kernel::Weight::Part => Status::Part,
@@ -136,7 +136,7 @@ struct Trials {
     findings: Vec<Finding>,
     backend: Option<Backend>,
     /// Whether files can be probed; `None` if that could not be tried.
-    tls: Option<Result<(), String>>,
+    tls: Option<Result<Way, String>>,
 }
 
 impl Trials {
@@ -197,7 +197,7 @@ struct Trial {
 impl Trial {
     fn start(
         settings: &kernel::Settings,
-        tls: &mut Option<Result<(), String>>,
+        tls: &mut Option<Result<Way, String>>,
         memory: &mut Option<u64>,
     ) -> Self {
         let mut attempts = Report::new();
@@ -270,13 +270,15 @@ fn add_programs(findings: &mut Vec<Finding>, trial: Trial) {
     }
 }
 
-fn probing(tls: Option<&Result<(), String>>, capture: &Capture) -> Finding {
+fn probing(tls: Option<&Result<Way, String>>, capture: &Capture) -> Finding {
     const NAME: &str = "uprobes";
     let (status, found) = match tls {
         _ if !capture.tls.openssl => {
             (Status::Note, "switched off by capture.tls; what goes through TLS is not seen".to_owned())
         }
-        Some(Ok(())) => (Status::Works, "one was attached to a file, and detached".to_owned()),
+        Some(Ok(way)) => {
+            (Status::Works, format!("attached by {}; one was, to a file, and detached", way.name()))
+        }
         Some(Err(reason)) => (Status::Part, format!("what goes through TLS is not seen: {reason}")),
         None => (Status::Nothing, "not tried, since no backend starts".to_owned()),
     };
