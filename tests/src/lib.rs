@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod bpf;
 pub mod client;
+pub mod compiled;
 pub mod config;
 pub mod machine;
 pub mod nginx;
