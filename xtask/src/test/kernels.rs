@@ -15,8 +15,13 @@ use crate::packages::is_root;
 use crate::step::Outcome;
 use crate::{vm, workspace};
 
-/// The tests that run in the guests.
+/// The tests that run in every guest, with all backends that must work there.
 const TESTS: &[&str] = &["e2e_backends", "e2e_unix"];
+
+/// The test of every way of moving bytes, and the guests in which it runs with these backends: each backend that this
+/// machine may lack once, where its way through the kernel is oldest or newest.
+const WAYS: (&str, &str) = ("e2e_bytes", "every_way_of_moving_bytes_is_seen");
+const WAYS_IN: &[(&str, &str)] = &[("5.10", "syscalls"), ("6.12", "fentry kprobes")];
 
 /// For each kernel the backend that `auto` must take, and all that must work there. What a kernel lacks is known, so
 /// that a program which is refused for another reason is a failure. The newest one preempts itself, so that programs
@@ -42,13 +47,21 @@ pub(super) fn run() -> Result<Outcome> {
     };
     let agent = end_to_end::agent()?;
     let tests = TESTS.iter().map(|name| Ok((*name, build_test(name)?))).collect::<Result<Vec<_>>>()?;
+    let ways = build_test(WAYS.0)?;
     let logs = workspace::target().join("kernels");
     fs::create_dir_all(&logs).with_context(|| format!("failed to make {}", logs.display()))?;
     let mut failed = Vec::new();
     for image in &images {
         let row = BACKENDS.iter().find(|(series, ..)| *series == image.series);
         let (_, auto, backends) = row.context("a kernel without backends")?;
-        for (name, test) in &tests {
+        let of_all = tests.iter().map(|(name, test)| (*name, command(&agent, test, auto, backends), *backends));
+        let mut runs: Vec<_> = of_all.collect();
+        if let Some((_, backends)) = WAYS_IN.iter().find(|(series, _)| *series == image.series) {
+            let mut command = command(&agent, &ways, auto, backends);
+            command.push(WAYS.1.into());
+            runs.push((WAYS.0, command, *backends));
+        }
+        for (name, command, backends) in runs {
             let log = logs.join(format!("{}-{name}.log", image.series));
             let began = Instant::now();
             let ended = vm::boot(&vm::Boot {
@@ -57,11 +70,11 @@ pub(super) fn run() -> Result<Outcome> {
                 cpus: 2,
                 timeout: PATIENCE,
                 modules: &[],
-                command: &command(&agent, test, auto, backends),
+                command: &command,
                 output: Some(&log),
             })?;
             let took = began.elapsed().as_secs_f64();
-            let what = format!("Linux {} ({name}: {backends})", image.release);
+            let what = format!("Linux {}: {name} ({backends})", image.release);
             if ended == vm::Ended::Status(0) && passed(&log)? {
                 println!("passed  {what} in {took:.1}s");
             } else {
