@@ -117,30 +117,46 @@ pub fn established(sk: u64, unsaid: u32) -> Result<(), Counter> {
 }
 
 /// The entry of a socket that a call has just used; made now if the connection is older than the agent.
-/// `None` if it is neither a TCP socket nor a Unix stream socket.
+/// Null if it is neither a TCP socket nor a Unix stream socket.
+///
+/// Not an `Option`: of one that is `None` LLVM leaves a register unset and yet copies it, and verifiers refuse that.
 #[inline(always)]
-pub fn find<K: Tcp>(
+pub fn find<K: Tcp>(sk: u64, sent: u32, received: u32) -> Result<(Sock<K>, *mut Connection), Counter> {
+    find_of::<K, true>(sk, sent, received)
+}
+
+/// The same where a Unix socket cannot come by.
+#[inline(always)]
+pub fn find_tcp<K: Tcp>(sk: u64) -> Result<(Sock<K>, *mut Connection), Counter> {
+    find_of::<K, false>(sk, 0, 0)
+}
+
+#[inline(always)]
+fn find_of<K: Tcp, const UNIX: bool>(
     sk: u64,
     sent: u32,
     received: u32,
-) -> Result<Option<(Sock<K>, *mut Connection)>, Counter> {
+) -> Result<(Sock<K>, *mut Connection), Counter> {
+    let none = (Sock::unix(sk), core::ptr::null_mut());
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
         // SAFETY: a map value lives as long as the program runs.
         let entry = unsafe { &mut *known };
-        if entry.flags & connection_flag::UNIX != 0 {
+        if UNIX && entry.flags & connection_flag::UNIX != 0 {
             return unix::find(sk, Some(known));
         }
-        let Some(sock) = K::known(sk) else { return Ok(None) };
+        let Some(sock) = K::known(sk) else { return Ok(none) };
         if entry.flags & connection_flag::UNSAID != 0 {
             say(sock, entry);
         }
-        return Ok(Some((sock, known)));
+        return Ok((sock, known));
     }
-    let Some(sock) = K::tcp(sk)? else { return unix::find(sk, None) };
+    let Some(sock) = K::tcp(sk)? else {
+        return if UNIX { unix::find(sk, None) } else { Ok(none) };
+    };
     let mut sent = sent;
     let flags = match sock.state()? {
         // A call that begins, and connects: the handshake has no sequence number yet.
-        TCP_CLOSE | TCP_SYN_SENT if sent == 0 && received == 0 => return Ok(None),
+        TCP_CLOSE | TCP_SYN_SENT if sent == 0 && received == 0 => return Ok(none),
         TCP_SYN_SENT => {
             sent = sock.bytes_sent()? as u32;
             connection_flag::EARLY | connection_flag::UNSAID_CLIENT
@@ -161,10 +177,10 @@ pub fn find<K: Tcp>(
         _pad: 0,
     };
     CONNECTIONS.insert(sk, connection, 0).map_err(|_| Counter::ConnectionTableFull)?;
-    let Some(made) = CONNECTIONS.get_ptr_mut(sk) else { return Ok(None) };
+    let Some(made) = CONNECTIONS.get_ptr_mut(sk) else { return Ok(none) };
     // SAFETY: as above.
     say(sock, unsafe { &mut *made });
-    Ok(Some((sock, made)))
+    Ok((sock, made))
 }
 
 /// Announces a connection that is not announced yet. Where the ring is full its next call tries again, and this one's

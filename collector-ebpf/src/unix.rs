@@ -25,18 +25,19 @@ const SOCK_STREAM: u16 = 1;
 /// `include/net/tcp_states.h`; Unix sockets use it, too.
 const TCP_CLOSE: u8 = 7;
 
-/// The entry of a Unix stream socket that a call has just used; `known` is what stands under its address. `None` if it is
-/// none.
+/// The entry of a Unix stream socket that a call has just used; `known` is what stands under its address. Null if
+/// it is none.
 #[inline(always)]
 pub fn find<K: Kernel>(
     sk: u64,
     known: Option<*mut Connection>,
-) -> Result<Option<(Sock<K>, *mut Connection)>, Counter> {
+) -> Result<(Sock<K>, *mut Connection), Counter> {
+    let none = (Sock::unix(sk), core::ptr::null_mut());
     if UNIX_SOCKETS.load() == 0 {
-        return Ok(None);
+        return Ok(none);
     }
     if known.is_none() && !is_stream::<K>(sk)? {
-        return Ok(None);
+        return Ok(none);
     }
     let inode = inode::<K>(sk)?;
     if let Some(known) = known {
@@ -46,16 +47,16 @@ pub fn find<K: Kernel>(
             if entry.flags & connection_flag::UNSAID != 0 {
                 say(sk, entry);
             }
-            return Ok(Some((Sock::unix(sk), known)));
+            return Ok((Sock::unix(sk), known));
         }
         // Another socket in the same memory: nothing told of the end of the one before.
         socket_life::destroyed(sk)?;
         if !is_stream::<K>(sk)? {
-            return Ok(None);
+            return Ok(none);
         }
     }
     if inode == 0 {
-        return Ok(None);
+        return Ok(none);
     }
     let connection = Connection {
         id: connection::new_id(),
@@ -67,10 +68,10 @@ pub fn find<K: Kernel>(
         _pad: 0,
     };
     CONNECTIONS.insert(sk, connection, 0).map_err(|_| Counter::ConnectionTableFull)?;
-    let Some(made) = CONNECTIONS.get_ptr_mut(sk) else { return Ok(None) };
+    let Some(made) = CONNECTIONS.get_ptr_mut(sk) else { return Ok(none) };
     // SAFETY: as above.
     say(sk, unsafe { &mut *made });
-    Ok(Some((Sock::unix(sk), made)))
+    Ok((Sock::unix(sk), made))
 }
 
 #[inline(always)]

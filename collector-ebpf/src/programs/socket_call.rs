@@ -171,11 +171,14 @@ pub fn leave<K: Tcp>(call: Option<Call>, sk: u64, way: Way, flags: u64, result: 
         Way::Sends => (size, 0),
         Way::Receives => (0, if only_looks { 0 } else { size }),
     };
-    match connection::find::<K>(sk, sent, received)? {
-        Some(_) if only_looks => Err(Counter::Peeked),
-        Some((sock, connection)) => report(call, sk, sock, connection, way, size),
-        None => Ok(()),
+    let (sock, found) = connection::find::<K>(sk, sent, received)?;
+    if found.is_null() {
+        return Ok(());
     }
+    if only_looks {
+        return Err(Counter::Peeked);
+    }
+    report(call, sk, sock, found, way, size)
 }
 
 /// Reports `size` bytes that have just moved.

@@ -84,7 +84,7 @@ fn known(socket: u64) -> Result<Option<u64>, Counter> {
         return Ok(None);
     }
     let sk = socket_call::sock_of::<Checked>(socket)?;
-    let is_tcp = connection::find::<Checked>(sk, 0, 0)?.is_some() || Checked::tcp(sk)?.is_some();
+    let is_tcp = !connection::find_tcp::<Checked>(sk)?.1.is_null() || Checked::tcp(sk)?.is_some();
     Ok(is_tcp.then_some(sk))
 }
 
@@ -94,7 +94,10 @@ fn released(sk: u64) -> Result<(), Counter> {
     if call.sk != sk {
         return Ok(());
     }
-    let Some((sock, found)) = connection::find::<Checked>(sk, 0, 0)? else { return Ok(()) };
+    let (sock, found) = connection::find_tcp::<Checked>(sk)?;
+    if found.is_null() {
+        return Ok(());
+    }
     let way = if call.entered_ns != 0 { Way::Sends } else { Way::Receives };
     // SAFETY: a map value lives as long as the program runs, and the socket's lock is held.
     let moved = moved(sock, sk, unsafe { &*found }, way)?;

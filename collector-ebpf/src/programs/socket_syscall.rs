@@ -140,9 +140,10 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
         true => (size as u32, 0),
         false => (0, if only_looks { 0 } else { size as u32 }),
     };
-    let Some((sock, found)) = connection::find::<Checked>(sk, before_sent, before_received)? else {
+    let (sock, found) = connection::find::<Checked>(sk, before_sent, before_received)?;
+    if found.is_null() {
         return Ok(());
-    };
+    }
     if only_looks {
         return Err(Counter::Peeked);
     }

@@ -203,9 +203,10 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
         true => (size, 0),
         false => (0, if only_looks { 0 } else { size }),
     };
-    let Some((sock, found)) = connection::find::<K>(sk, before_sent, before_received)? else {
+    let (sock, found) = connection::find::<K>(sk, before_sent, before_received)?;
+    if found.is_null() {
         return Ok(());
-    };
+    }
     if only_looks {
         return Err(Counter::Peeked);
     }
