@@ -14,7 +14,7 @@ pub struct Capture {
     pub ring_buffer: Size,
     /// Connections watched at the same time, at most. Default 65536.
     pub connections: u32,
-    /// Connections over Unix sockets, too. Default true.
+    /// Connections over Unix sockets, too. Default false: what is no known protocol costs as much as what is.
     pub unix_sockets: bool,
     /// Plaintext of encrypted connections.
     pub tls: CaptureTls,
@@ -62,7 +62,7 @@ impl Default for Capture {
             bytes_per_call: Size::kib(4),
             ring_buffer: Size::mib(8),
             connections: 65_536,
-            unix_sockets: true,
+            unix_sockets: false,
             tls: CaptureTls { openssl: true, placement: ProbePlacement::default() },
         }
     }
