@@ -309,7 +309,8 @@ impl Connection {
         let mut received = 0;
         if self.flags & connection_flag::RECEIVED_KNOWN != 0 {
             let copied_seq = sock.copied_seq()?;
-            received = behind(self.received_seq, copied_seq, copied_seq == sock.rcv_nxt()?);
+            received =
+                behind(self.received_seq, copied_seq, sock.fin_arrived()? && copied_seq == sock.rcv_nxt()?);
             self.received += received;
         }
         if sent + received != 0 {

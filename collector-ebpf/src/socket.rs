@@ -167,6 +167,14 @@ impl<K: Kernel> Sock<K> {
         unsafe { K::read(self.address, TCP_RCV_NXT.load()) }
     }
 
+    /// True if the peer's FIN has arrived, whatever the state is now: `SOCK_DONE`, which `tcp_fin` sets.
+    #[inline(always)]
+    pub fn fin_arrived(self) -> Result<bool, Counter> {
+        const SOCK_DONE: u64 = 1 << 1;
+        // SAFETY: an integer.
+        Ok(unsafe { K::read::<u64>(self.address, SK_FLAGS.load()) }? & SOCK_DONE != 0)
+    }
+
     /// `skc_state`, as in `include/net/tcp_states.h`.
     #[inline(always)]
     pub fn state(self) -> Result<u8, Counter> {

@@ -32,6 +32,7 @@ macro_rules! for_each_offset {
             SK_PROTOCOL = "sock.sk_protocol",
             SK_TYPE = "sock.sk_type",
             SK_QUEUED = "sock.sk_receive_queue.qlen",
+            SK_FLAGS = "sock.__sk_common.skc_flags",
             SK_NUM = "sock.__sk_common.skc_num",
             SK_DPORT = "sock.__sk_common.skc_dport",
             SK_SADDR = "sock.__sk_common.skc_rcv_saddr",
