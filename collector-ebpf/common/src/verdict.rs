@@ -44,7 +44,7 @@ mod tests {
     fn slots_are_spread() {
         let mut taken = [false; Verdict::SLOTS as usize];
         // As the programs number streams: time in nanoseconds and the processor.
-        let streams = (0..1_000u64).map(|n| (1_700_000_000_000 + n * 41_237) << 8 | n % 4);
+        let streams = (0..1_000u64).map(|n| ((1_700_000_000_000 + n * 41_237) << 8) | (n % 4));
         let distinct = streams
             .filter(|&stream| !core::mem::replace(&mut taken[Verdict::slot(stream) as usize], true))
             .count();
