@@ -11,6 +11,7 @@ pub mod http1;
 pub mod limits;
 pub mod protocol;
 pub mod redact;
+pub mod redis;
 pub mod semconv;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -20,4 +21,4 @@ pub use exchange::{Attributes, Exchange, Key, Outcome, Value};
 pub use protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff};
 
 /// Every protocol spantap understands, in the order in which detection asks them.
-pub const ALL: &[&dyn Protocol] = &[&http1::Http1];
+pub const ALL: &[&dyn Protocol] = &[&http1::Http1, &redis::Redis];

@@ -47,3 +47,39 @@ pub const USER_AGENT_BYTES_MAX: usize = 256;
 
 /// `tracestate`; list members beyond it are left out whole (W3C asks for at least 512).
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
+
+/// Commands of one Redis connection that wait for their reply with all that is known of them. Those above are counted as
+/// dropped, and still take their replies, so that what follows is paired right.
+///
+/// Rationale: more than clients pipeline by habit; some 100 bytes each.
+pub const REDIS_PIPELINE_MAX: usize = 16 * 1024;
+
+/// Bytes of query text beyond 24 each that those hold together; above, commands have no text.
+pub const REDIS_PIPELINE_TEXT_BYTES: usize = 64 * 1024;
+
+/// Aggregates within aggregates in a reply. A deeper one is given up.
+pub const REDIS_DEPTH_MAX: usize = 64;
+
+/// A length or a count on the wire; a larger one is none. Redis allows 512 MiB in a value and 2^31 elements.
+pub const REDIS_LENGTH_MAX: u64 = 1 << 32;
+
+/// Bytes of a line reply that are looked at: enough for an error's prefix. More of it is passed over.
+pub const REDIS_LINE_PEEK_BYTES: usize = 64;
+
+/// An inline command; a longer one is given up (Redis allows 64 KiB).
+pub const REDIS_INLINE_BYTES_MAX: usize = 4 * 1024;
+
+/// A command's name; a longer one is `_OTHER`.
+pub const REDIS_NAME_BYTES_MAX: usize = 32;
+
+/// What is shown of one key; cut.
+pub const REDIS_KEY_BYTES_MAX: usize = 64;
+
+/// `db.query.text` of Redis; arguments beyond it are left out.
+pub const REDIS_TEXT_BYTES_MAX: usize = 256;
+
+/// Arguments shown in it, redacted ones included.
+pub const REDIS_TEXT_ARGUMENTS_MAX: u32 = 16;
+
+/// Exchanges that are held back until the first turn after loss is over; those above are dropped.
+pub const REDIS_HELD_MAX: usize = 64;

@@ -4,7 +4,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use compact_str::{CompactString, ToCompactString, format_compact};
 use opentelemetry::trace::{SpanId, SpanKind, TraceFlags, TraceId};
-use spantap_protocols::{Attributes, Exchange, Outcome, Role, Value, exchange::TraceContext, semconv::key};
+use spantap_protocols::{
+    Attributes, Exchange, Outcome, Role, Value,
+    exchange::TraceContext,
+    semconv::{db_system, key},
+};
 
 use super::{Clock, IdGenerator, Record, Service, TraceIds};
 
@@ -119,7 +123,7 @@ fn complete_server(attributes: &mut Attributes, endpoints: &Endpoints) {
         && attributes.get(key::SERVER_ADDRESS).is_none()
     {
         attributes.push(key::SERVER_ADDRESS, address);
-        if let Some(port) = port {
+        if let Some(port) = port.filter(|port| !is_usual_port(attributes, port)) {
             attributes.set(key::SERVER_PORT, port);
         }
     }
@@ -138,9 +142,9 @@ fn complete_client(attributes: &mut Attributes, endpoints: &Endpoints) {
         }
         // Required on client spans: a `Host` without a port means the port that was connected to.
         if attributes.get(key::SERVER_PORT).is_none()
-            && let Some(port) = &port
+            && let Some(port) = port.clone().filter(|port| !is_usual_port(attributes, port))
         {
-            attributes.push(key::SERVER_PORT, port.clone());
+            attributes.push(key::SERVER_PORT, port);
         }
         push_peer(attributes, address, port);
     }
@@ -150,6 +154,16 @@ fn complete_client(attributes: &mut Attributes, endpoints: &Endpoints) {
     if endpoints.tls && attributes.get(key::URL_SCHEME).is_some() {
         attributes.set(key::URL_SCHEME, Value::Static("https"));
     }
+}
+
+/// The port that goes without saying.
+///
+/// > `server.port` [...] if using a port other than the default port for this DBMS and if `server.address` is set
+/// > (conventions, "Database client spans")
+fn is_usual_port(attributes: &Attributes, port: &Value) -> bool {
+    let system = attributes.get(key::DB_SYSTEM_NAME).and_then(Value::as_str);
+    let usual = system.and_then(db_system::default_port);
+    usual.is_some_and(|usual| *port == Value::Int(usual.into()))
 }
 
 /// `url.full` is required on client spans. A request that named no authority went to the address of the socket.
@@ -309,6 +323,34 @@ pub(crate) mod tests {
             &mut IdGenerator::seeded(1),
         );
         assert_eq!(text(&record, key::URL_FULL), Some("http://shop/users/42"));
+    }
+
+    #[test]
+    fn the_usual_port_of_a_database_goes_without_saying() {
+        for (system, port, said) in [
+            ("redis", 6379, false),
+            ("redis", 6380, true),
+            ("postgresql", 5432, false),
+            ("other", 6379, true),
+        ] {
+            for role in [Role::Client, Role::Server] {
+                let mut exchange = exchange(role, 200);
+                exchange.attributes = Attributes::new();
+                exchange.attributes.push(key::DB_SYSTEM_NAME, Value::Static(system));
+                let at = Some(SocketAddr::from(([10, 0, 0, 2], port)));
+                let endpoints = Endpoints { local: at, peer: at, tls: false };
+                let clock = Clock::fixed(0);
+                let mut ids = IdGenerator::seeded(1);
+                let record =
+                    Record::from_exchange(exchange, &service(1, "shop"), &endpoints, &clock, &mut ids);
+                assert_eq!(text(&record, key::SERVER_ADDRESS), Some("10.0.0.2"));
+                assert_eq!(
+                    record.attributes.get(key::SERVER_PORT).is_some(),
+                    said,
+                    "{system} {port} {role:?}"
+                );
+            }
+        }
     }
 
     #[test]

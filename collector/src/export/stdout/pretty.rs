@@ -111,9 +111,12 @@ fn time(at: UnixNanos, zone: &TimeZone) -> String {
     timestamp.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string()
 }
 
-/// The operation with what it was done to: the path as sent, the URL without its scheme, or the target.
+/// The operation with what it was done to: the query, the path as sent, the URL without its scheme, or the target.
 fn what(record: &Record) -> CompactString {
     let text = |name| record.attributes.get(name).and_then(Value::as_str);
+    if let Some(query) = text(key::DB_QUERY_TEXT) {
+        return query.into();
+    }
     let object = text(key::URL_PATH)
         .or_else(|| text(key::URL_FULL).map(|url| url.split_once("://").map_or(url, |(_, rest)| rest)))
         .or(record.target.as_deref());
@@ -207,7 +210,10 @@ mod tests {
         let mut bare = record(Role::Server, 200);
         bare.attributes = spantap_protocols::Attributes::new();
         bare.target = Some("users".into());
-        vec![record(Role::Server, 200), record(Role::Server, 500), slow, lost, hostile, bare]
+        let mut query = bare.clone();
+        query.attributes.push(key::DB_QUERY_TEXT, Value::Static("LPUSH list ? ?"));
+        query.outcome = Outcome::Error("WRONGTYPE".into());
+        vec![record(Role::Server, 200), record(Role::Server, 500), slow, lost, hostile, bare, query]
     }
 
     #[test]
