@@ -13,6 +13,16 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 pub mod key {
     pub const CLIENT_ADDRESS: &str = "client.address";
     pub const CLIENT_PORT: &str = "client.port";
+    pub const DB_COLLECTION_NAME: &str = "db.collection.name";
+    pub const DB_NAMESPACE: &str = "db.namespace";
+    pub const DB_OPERATION_BATCH_SIZE: &str = "db.operation.batch.size";
+    pub const DB_OPERATION_NAME: &str = "db.operation.name";
+    pub const DB_QUERY_SUMMARY: &str = "db.query.summary";
+    pub const DB_QUERY_TEXT: &str = "db.query.text";
+    pub const DB_RESPONSE_RETURNED_ROWS: &str = "db.response.returned_rows";
+    pub const DB_RESPONSE_STATUS_CODE: &str = "db.response.status_code";
+    pub const DB_STORED_PROCEDURE_NAME: &str = "db.stored_procedure.name";
+    pub const DB_SYSTEM_NAME: &str = "db.system.name";
     pub const ERROR_TYPE: &str = "error.type";
     pub const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
     pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
@@ -61,6 +71,26 @@ pub mod truncated {
     pub const PATH: &str = "path";
     /// The query; the path is whole.
     pub const QUERY: &str = "query";
+}
+
+/// Values of [`key::DB_SYSTEM_NAME`].
+pub mod db_system {
+    /// PostgreSQL.
+    pub const POSTGRESQL: &str = "postgresql";
+    /// Redis, and what speaks its protocol.
+    pub const REDIS: &str = "redis";
+
+    /// The port that needs no saying.
+    ///
+    /// > `server.port` [...] if using a port other than the default port for this DBMS (conventions, "Database spans")
+    #[must_use]
+    pub fn default_port(system: &str) -> Option<u16> {
+        match system {
+            POSTGRESQL => Some(5432),
+            REDIS => Some(6379),
+            _ => None,
+        }
+    }
 }
 
 /// A duration histogram of the conventions.
@@ -114,5 +144,27 @@ pub static HTTP_CLIENT_REQUEST_DURATION: Metric = Metric {
         key::NETWORK_PROTOCOL_NAME,
         key::NETWORK_PROTOCOL_VERSION,
         key::URL_TEMPLATE,
+    ],
+};
+
+/// Of CLIENT spans only: the conventions have no metric of a database's own side.
+///
+/// <https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/db/database-metrics.md>
+pub static DB_CLIENT_OPERATION_DURATION: Metric = Metric {
+    name: "db.client.operation.duration",
+    description: "Duration of database client operations.",
+    unit: "s",
+    bounds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0],
+    dimensions: &[
+        key::DB_SYSTEM_NAME,
+        key::DB_COLLECTION_NAME,
+        key::DB_NAMESPACE,
+        key::DB_OPERATION_NAME,
+        key::DB_RESPONSE_STATUS_CODE,
+        key::ERROR_TYPE,
+        key::SERVER_PORT,
+        key::DB_QUERY_SUMMARY,
+        key::DB_STORED_PROCEDURE_NAME,
+        key::SERVER_ADDRESS,
     ],
 };
