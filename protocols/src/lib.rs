@@ -12,6 +12,7 @@ pub mod limits;
 pub mod protocol;
 pub mod redact;
 pub mod semconv;
+pub mod sql;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace_context;

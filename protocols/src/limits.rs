@@ -47,3 +47,12 @@ pub const USER_AGENT_BYTES_MAX: usize = 256;
 
 /// `tracestate`; list members beyond it are left out whole (W3C asks for at least 512).
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
+
+/// `db.query.text`; cut.
+pub const QUERY_TEXT_BYTES_MAX: usize = 2048;
+
+/// `db.query.summary`; names that do not fit are left out (the conventions want at most 255 characters).
+pub const QUERY_SUMMARY_BYTES_MAX: usize = 255;
+
+/// Statements told apart in one simple query; the text of those beyond is not shown.
+pub const STATEMENTS_MAX: usize = 64;
