@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod http;
 pub mod http1;
 pub mod limits;
+pub mod postgresql;
 pub mod protocol;
 pub mod redact;
 pub mod semconv;
@@ -21,4 +22,4 @@ pub use exchange::{Attributes, Exchange, Key, Outcome, Value};
 pub use protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff};
 
 /// Every protocol spantap understands, in the order in which detection asks them.
-pub const ALL: &[&dyn Protocol] = &[&http1::Http1];
+pub const ALL: &[&dyn Protocol] = &[&http1::Http1, &postgresql::Postgresql];

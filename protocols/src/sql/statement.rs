@@ -107,9 +107,14 @@ impl<'a> Reading<'a> {
                 break;
             }
             let replaced = match token {
+                // It may be the beginning of something that is not shown: of `E'…'`, `true`, `-1`, `--`.
+                Token::Word | Token::Symbol(_) if touches_end => Some(b"".as_slice()),
+                Token::String if touches_end && end == start + 1 && self.slice(start, end) == b"$" => {
+                    Some(b"".as_slice())
+                }
                 Token::Comment => Some(b"".as_slice()),
                 Token::String | Token::Number => Some(b"?".as_slice()),
-                Token::Word if is_truth(self.slice(start, end)) && !touches_end => Some(b"?".as_slice()),
+                Token::Word if is_truth(self.slice(start, end)) => Some(b"?".as_slice()),
                 // A sign in front of a number is part of it, unless something is being added or subtracted: `-1`,
                 // `, +1`, `99+100` (as in the cases of the conventions), but not `a-1`.
                 Token::Symbol(b'+' | b'-') if self.is_sign(&last, start) => Some(b"".as_slice()),
@@ -133,7 +138,7 @@ impl<'a> Reading<'a> {
             // `IN (1, 2, 3)` is `IN (?)`: how long a list is would make many texts of one.
             match (token, &list) {
                 (Token::Space | Token::Comment, _) => {}
-                (Token::Symbol(b'('), _) if last.is_in => {
+                (Token::Symbol(b'('), _) if last.is_in && !self.full => {
                     self.flush(&mut copied, end);
                     list = List::Open { at: self.written.len(), values: 0 };
                 }
@@ -141,10 +146,9 @@ impl<'a> Reading<'a> {
                     list = List::Open { at: *at, values: values + 1 };
                 }
                 (Token::Symbol(b',' | b'+' | b'-'), List::Open { .. }) => {}
-                (Token::Symbol(b')'), List::Open { at, values: 2.. }) if !self.full => {
+                (Token::Symbol(b')'), List::Open { at, values: 2.. }) => {
                     self.flush(&mut copied, start);
-                    self.written.truncate(*at);
-                    self.write(b"?");
+                    self.close_list(*at);
                     copied = Some(start);
                     list = List::None;
                 }
@@ -156,11 +160,21 @@ impl<'a> Reading<'a> {
             }
         }
         self.flush(&mut copied, self.text.len());
+        if let List::Open { at, values: 1.. } = list {
+            self.close_list(at);
+        }
         let cut = self.cut && !ended;
         let statement = significant.then(|| self.finish(summary.finish(cut), cut));
         self.written.clear();
         self.full = false;
         statement
+    }
+
+    /// Writes one `?` for all that came since `at`, however much did not fit.
+    fn close_list(&mut self, at: usize) {
+        self.written.truncate(at);
+        self.full = false;
+        self.write(b"?");
     }
 
     /// Writes what was copied so far as it is.

@@ -131,6 +131,8 @@ fn cut_text_says_less_and_nothing_else() {
             &text[..length],
             whole.summary
         );
+        let shown_so_far = shown.trim_ascii_end().trim_end_matches("?)").trim_end_matches('?');
+        assert!(whole.text.starts_with(shown_so_far), "{shown}");
         for secret in ["secret", "sec", "12", "b'", "'"] {
             assert!(!shown.contains(secret), "{shown}");
         }
@@ -151,6 +153,13 @@ fn whatever_the_text_it_is_bounded_and_clean() {
     assert!(statement.text.len() <= 2048 && statement.cut && statement.summary == "SELECT t");
     let many = format!("DROP TABLE {}x", "a_long_table_name, ".repeat(1_000));
     assert!(simple(many.as_bytes(), false)[0].summary.len() <= 255);
+    let list = format!("SELECT a FROM t WHERE b IN ({}1) AND c = 2", "'abc', ".repeat(1_000));
+    for (length, expected) in
+        [(list.len(), "SELECT a FROM t WHERE b IN (?) AND c = ?"), (5_000, "SELECT a FROM t WHERE b IN (?")]
+    {
+        let statements = simple(&list.as_bytes()[..length], length < list.len());
+        assert_eq!((statements[0].text.as_str(), statements[0].cut), (expected, length < list.len()));
+    }
     let odd = simple(b"SELECT \"\xff\x1b[31m\x07\" FROM \"\x01\"", false);
     assert!(!odd[0].text.contains(|c: char| c.is_control()), "{odd:?}");
     assert_eq!(odd[0].summary, "SELECT");
