@@ -9,10 +9,12 @@ pub mod exchange;
 pub mod http;
 pub mod http1;
 pub mod limits;
+pub mod postgresql;
 pub mod protocol;
 pub mod redact;
 pub mod redis;
 pub mod semconv;
+pub mod sql;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace_context;
@@ -21,4 +23,4 @@ pub use exchange::{Attributes, Exchange, Key, Outcome, Value};
 pub use protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff};
 
 /// Every protocol spantap understands, in the order in which detection asks them.
-pub const ALL: &[&dyn Protocol] = &[&http1::Http1, &redis::Redis];
+pub const ALL: &[&dyn Protocol] = &[&http1::Http1, &redis::Redis, &postgresql::Postgresql];

@@ -83,3 +83,39 @@ pub const REDIS_TEXT_ARGUMENTS_MAX: u32 = 16;
 
 /// Exchanges that are held back until the first turn after loss is over; those above are dropped.
 pub const REDIS_HELD_MAX: usize = 64;
+
+/// `db.query.text`; cut.
+pub const QUERY_TEXT_BYTES_MAX: usize = 2048;
+
+/// `db.query.summary`; names that do not fit are left out (the conventions want at most 255 characters).
+pub const QUERY_SUMMARY_BYTES_MAX: usize = 255;
+
+/// Statements told apart in one simple query; the text of those beyond is not shown.
+pub const STATEMENTS_MAX: usize = 64;
+
+/// Bytes of a query or of a statement that is prepared that are read; what follows is not shown.
+///
+/// Rationale: it is held until it is there, and must stay far below [`RETAINED_BYTES_MAX`].
+pub const QUERY_READ_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of an error that are read: its code is the third field.
+pub const ERROR_READ_BYTES_MAX: usize = 512;
+
+/// A name on the wire (statement, portal, database); a longer one is unknown. PostgreSQL itself keeps 63 bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Statements of one connection that wait for their completion. At the cap the next request is held back, as for
+/// [`IN_FLIGHT_MAX`].
+pub const PIPELINE_MAX: usize = 512;
+
+/// Prepared statements of one connection; above it the oldest becomes unknown.
+pub const PREPARED_STATEMENTS_MAX: usize = 256;
+
+/// Bytes of their names, texts and summaries, likewise.
+pub const PREPARED_BYTES_MAX: usize = 64 * 1024;
+
+/// Named portals of one connection; likewise.
+pub const PORTALS_MAX: usize = 16;
+
+/// Calls without one understood message, after which a connection that is out of frame returns to detection.
+pub const STRAY_SEGMENTS_MAX: u32 = 64;

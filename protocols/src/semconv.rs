@@ -47,6 +47,9 @@ pub mod key {
 
     // Our own: the conventions have no word for a value that is shorter than what was sent.
     pub const SPANTAP_URL_TRUNCATED: &str = "spantap.url.truncated";
+    pub const SPANTAP_QUERY_TRUNCATED: &str = "spantap.db.query.truncated";
+    // A prepared statement whose text was not seen: the name it has, `(unnamed)` if none.
+    pub const SPANTAP_UNKNOWN_STATEMENT: &str = "spantap.db.unknown_statement";
 
     // Resource.
     pub const HOST_ARCH: &str = "host.arch";

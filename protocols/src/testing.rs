@@ -560,9 +560,12 @@ fn check_found(found: &[Exchange], truth: &[Exchange], after: BootNanos, recover
         }
     }
     if recovers {
-        for expected in truth.iter().filter(|exchange| exchange.start > after).skip(1) {
+        let mut later = truth.iter().filter(|exchange| exchange.start > after);
+        // One request may be several exchanges: the statements of a query.
+        let first = later.next().map(|exchange| exchange.start);
+        for expected in later.filter(|exchange| Some(exchange.start) != first) {
             assert!(
-                found.iter().any(|exchange| is_whole(exchange, expected)),
+                found.iter().any(|exchange| is_found_again(exchange, expected)),
                 "{what}: not found again:\n{}among:\n{}",
                 render(std::slice::from_ref(expected)),
                 render(found)
@@ -571,26 +574,48 @@ fn check_found(found: &[Exchange], truth: &[Exchange], after: BootNanos, recover
     }
 }
 
-/// All is known again, but for what only messages before the loss have told.
-fn is_whole(found: &Exchange, expected: &Exchange) -> bool {
-    let mut known = expected.clone();
-    for name in TOLD_BEFORE {
+/// As it is, but for what only an earlier message said.
+fn is_found_again(found: &Exchange, expected: &Exchange) -> bool {
+    let (mut found, mut expected) = (found.clone(), expected.clone());
+    found.attributes.remove(key::SPANTAP_UNKNOWN_STATEMENT);
+    // The message that prepared it was cut.
+    let is_cut = found.attributes.remove(key::SPANTAP_QUERY_TRUNCATED).is_some();
+    for name in LEARNT_EARLIER {
+        if is_cut && TEXT.contains(name) {
+            found.attributes.remove(name);
+        }
         if found.attributes.get(name).is_none() {
-            known.attributes.remove(name);
+            expected.attributes.remove(name);
         }
     }
-    *found == known
+    if is_named_by_text(&expected) {
+        expected.operation.clone_from(&found.operation);
+        expected.target.clone_from(&found.target);
+    }
+    found == expected
 }
 
-/// Attributes that belong to the connection: a gap may hide that they have changed.
-const TOLD_BEFORE: &[&str] = &[key::DB_NAMESPACE, key::DB_OPERATION_BATCH_SIZE];
+/// What a message does not say itself: the database, the text of a prepared statement, what else is in a pipeline.
+const LEARNT_EARLIER: &[&str] =
+    &[key::DB_NAMESPACE, key::DB_QUERY_TEXT, key::DB_QUERY_SUMMARY, key::DB_OPERATION_BATCH_SIZE];
+const TEXT: &[&str] = &[key::DB_QUERY_TEXT, key::DB_QUERY_SUMMARY];
+
+/// The text of a statement, or the database, is what its span is named after.
+fn is_named_by_text(exchange: &Exchange) -> bool {
+    exchange.protocol == "postgresql"
+}
 
 fn is_part_of(part: &Exchange, whole: &Exchange) -> bool {
+    // Without the text the span is named after what else is known.
+    let nameless = is_named_by_text(whole) && part.attributes.get(key::DB_QUERY_SUMMARY).is_none();
     part.start == whole.start
         && part.role == whole.role
-        && part.operation == whole.operation
+        && (part.operation == whole.operation || nameless)
         && part.response_start == whole.response_start
-        && (part.outcome == whole.outcome || part.outcome == Outcome::Unset)
+        && (part.outcome == whole.outcome
+            || part.outcome == Outcome::Unset
+            // An error whose code was not seen.
+            || (part.outcome == Outcome::Error("_OTHER".into()) && whole.outcome != Outcome::Unset))
         && part.attributes.iter().all(|(key, value)| is_part_of_attribute(part, key.as_str(), value, whole))
         && match (&part.trace, &whole.trace) {
             (None, _) => true,
@@ -603,12 +628,19 @@ fn is_part_of(part: &Exchange, whole: &Exchange) -> bool {
         }
 }
 
-/// The same value; or, where the part says that its URL is cut, a beginning of it.
+/// The same value; or, where the part says that its URL or query is cut, a beginning of it.
 fn is_part_of_attribute(part: &Exchange, name: &str, value: &Value, whole: &Exchange) -> bool {
     let text = |name| whole.attributes.get(name).and_then(Value::as_str);
     let cut = part.attributes.get(key::SPANTAP_URL_TRUNCATED).and_then(Value::as_str);
     match (name, value.as_str()) {
-        (key::SPANTAP_URL_TRUNCATED, _) => true,
+        (key::SPANTAP_URL_TRUNCATED | key::SPANTAP_QUERY_TRUNCATED | key::SPANTAP_UNKNOWN_STATEMENT, _) => {
+            true
+        }
+        (key::DB_QUERY_TEXT | key::DB_QUERY_SUMMARY, Some(query))
+            if part.attributes.get(key::SPANTAP_QUERY_TRUNCATED).is_some() =>
+        {
+            text(name).is_some_and(|whole| whole.starts_with(query))
+        }
         (key::URL_PATH, Some(path)) if cut == Some("path") => {
             // Of a client whose authority lies behind the cut.
             text(key::URL_PATH).is_some_and(|whole| whole.starts_with(path))

@@ -11,6 +11,7 @@ pub mod config;
 pub mod machine;
 pub mod nginx;
 pub mod otlp;
+pub mod postgres;
 pub mod program;
 pub mod python;
 pub mod rotel;

@@ -18,6 +18,7 @@ pub(crate) const FOR_TESTS: &[&str] = &[
     "python3",
     "python3-venv",
     "redis-server",
+    "postgresql-15",
     "wget",
     "gnutls-bin",
     "nodejs",

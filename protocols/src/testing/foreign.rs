@@ -12,16 +12,16 @@ pub const FOREIGN: &[(&str, &[u8])] = &[
     ("redis/status", b"+OK\r\n"),
     ("redis/error", b"-ERR unknown command 'HTTP/1.1'\r\n"),
     ("redis/bulk", b"$12\r\nHTTP/1.1 200\r\n"),
-    ("postgres/startup", b"\x00\x00\x00\x26\x00\x03\x00\x00user\x00postgres\x00database\x00shop\x00\x00"),
-    ("postgres/ssl_request", b"\x00\x00\x00\x08\x04\xd2\x16\x2f"),
-    ("postgres/query", b"Q\x00\x00\x00\x0dSELECT 1\x00"),
+    ("postgresql/startup", b"\x00\x00\x00\x25\x00\x03\x00\x00user\x00postgres\x00database\x00shop\x00\x00"),
+    ("postgresql/ssl_request", b"\x00\x00\x00\x08\x04\xd2\x16\x2f"),
+    ("postgresql/query", b"Q\x00\x00\x00\x0dSELECT 1\x00"),
     (
-        "postgres/parse",
+        "postgresql/parse",
         b"P\x00\x00\x00\x10\x00SELECT 1\x00\x00\x00B\x00\x00\x00\x0c\x00\x00\x00\x00\x00\x00\x00\x00",
     ),
-    ("postgres/ready", b"Z\x00\x00\x00\x05I"),
+    ("postgresql/ready", b"Z\x00\x00\x00\x05I"),
     (
-        "postgres/authentication",
+        "postgresql/authentication",
         b"R\x00\x00\x00\x08\x00\x00\x00\x00S\x00\x00\x00\x16application_name\x00\x00",
     ),
     (

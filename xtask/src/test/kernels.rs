@@ -54,7 +54,8 @@ pub(super) fn run() -> Result<Outcome> {
     for image in &images {
         let row = BACKENDS.iter().find(|(series, ..)| *series == image.series);
         let (_, auto, backends) = row.context("a kernel without backends")?;
-        let of_all = tests.iter().map(|(name, test)| (*name, command(&agent, test, auto, backends), *backends));
+        let of_all =
+            tests.iter().map(|(name, test)| (*name, command(&agent, test, auto, backends), *backends));
         let mut runs: Vec<_> = of_all.collect();
         if let Some((_, backends)) = WAYS_IN.iter().find(|(series, _)| *series == image.series) {
             let mut command = command(&agent, &ways, auto, backends);

@@ -1,0 +1,437 @@
+//! Situations of PostgreSQL that recorded traffic does not show.
+
+use super::{Postgresql, parser::PostgresqlParser};
+use crate::{
+    exchange::{Exchange, Outcome, Value},
+    limits,
+    protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff},
+    semconv::key,
+    testing::{Driver, FOREIGN, Fixture, check_splits, run},
+};
+
+use Direction::{ToClient, ToServer};
+
+const CONTEXT: OpenContext =
+    OpenContext { role: Role::Server, from_start: true, answered: false, tls: false };
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).expect("short");
+    [&[kind], &length.to_be_bytes()[..], body].concat()
+}
+
+fn query(sql: &str) -> Vec<u8> {
+    message(b'Q', format!("{sql}\0").as_bytes())
+}
+
+fn parse(name: &str, sql: &str) -> Vec<u8> {
+    message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
+}
+
+fn bind(portal: &str, name: &str) -> Vec<u8> {
+    message(b'B', format!("{portal}\0{name}\0\0\0\0\0\0\0").as_bytes())
+}
+
+fn execute(portal: &str) -> Vec<u8> {
+    message(b'E', format!("{portal}\0\0\0\0\0").as_bytes())
+}
+
+fn sync() -> Vec<u8> {
+    message(b'S', b"")
+}
+
+fn complete(tag: &str) -> Vec<u8> {
+    message(b'C', format!("{tag}\0").as_bytes())
+}
+
+fn ready() -> Vec<u8> {
+    message(b'Z', b"I")
+}
+
+fn row() -> Vec<u8> {
+    message(b'D', b"\0\x01\0\0\0\x03abc")
+}
+
+fn columns() -> Vec<u8> {
+    message(b'T', b"\0\x01a\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0")
+}
+
+fn error(code: &str) -> Vec<u8> {
+    message(b'E', format!("SERROR\0VERROR\0C{code}\0Msecret\0\0").as_bytes())
+}
+
+/// A connection that has been made.
+fn connected() -> Driver {
+    let mut driver = Driver::new(&Postgresql, CONTEXT);
+    feed(&mut driver, ToServer, 1, b"\0\0\0\x20\0\x03\0\0user\0bob\0database\0shop\0\0");
+    feed(&mut driver, ToClient, 2, &[message(b'R', b"\0\0\0\0"), message(b'K', &[0; 8]), ready()].concat());
+    assert!(driver.exchanges.is_empty());
+    driver
+}
+
+fn joined() -> Driver {
+    Driver::new(&Postgresql, OpenContext { from_start: false, answered: true, ..CONTEXT })
+}
+
+fn feed(driver: &mut Driver, direction: Direction, at: u64, bytes: &[u8]) {
+    driver.feed(direction, BootNanos(at), BootNanos(at), bytes);
+}
+
+/// `name start-end outcome` of each.
+fn told(exchanges: &[Exchange]) -> Vec<String> {
+    let one = |exchange: &Exchange| {
+        let outcome = match &exchange.outcome {
+            Outcome::Unset => "",
+            Outcome::Error(kind) => &format!(" {kind}"),
+        };
+        let target = exchange.target.as_deref().map(|target| format!(" {target}")).unwrap_or_default();
+        format!("{}{target} {}-{}{outcome}", exchange.operation, exchange.start.0, exchange.end.0)
+    };
+    exchanges.iter().map(one).collect()
+}
+
+fn text<'a>(exchange: &'a Exchange, name: &str) -> &'a str {
+    exchange.attributes.get(name).and_then(Value::as_str).unwrap_or("-")
+}
+
+#[test]
+fn an_encrypted_connection_returns_to_detection_and_a_plain_one_goes_on() {
+    let fixture = Fixture::parse("ssl_no", include_str!("fixtures/ssl/ssl_no.txt"));
+    check_splits(&Postgresql, &fixture);
+    let found = run(&Postgresql, &fixture);
+    assert_eq!(
+        found.iter().map(|found| text(found, key::DB_QUERY_TEXT)).collect::<Vec<_>>(),
+        ["SELECT ?", "SELECT ?"]
+    );
+    for code in [b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"] {
+        for (answer, lost) in [(b"N", false), (b"S", true), (b"G", true)] {
+            let mut driver = Driver::new(&Postgresql, CONTEXT);
+            feed(&mut driver, ToServer, 1, &[b"\0\0\0\x08".as_slice(), code].concat());
+            feed(&mut driver, ToClient, 2, answer);
+            assert_eq!(driver.parser().lost(), lost, "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cancel_request_is_no_exchange() {
+    let fixture = Fixture::parse("cancel", include_str!("fixtures/cancel/cancel.txt"));
+    let bytes = &fixture.chunks[0].bytes;
+    assert_eq!(Postgresql.sniff(bytes, None), Sniff::Match(ToServer));
+    assert_eq!(run(&Postgresql, &fixture), []);
+}
+
+#[test]
+fn replication_is_left_alone() {
+    let mut driver = Driver::new(&Postgresql, CONTEXT);
+    feed(&mut driver, ToServer, 1, b"\0\0\0\x23\0\x03\0\0user\0bob\0replication\0true\0\0");
+    feed(&mut driver, ToClient, 2, &[0xff; 100]);
+    feed(&mut driver, ToServer, 3, &query("IDENTIFY_SYSTEM"));
+    assert!(!driver.parser().lost() && driver.parser().skippable(ToClient) == u64::MAX);
+    driver.close(BootNanos(4));
+    assert_eq!((driver.exchanges.len(), driver.parser().dropped()), (0, 0));
+}
+
+#[test]
+fn a_pipeline_of_many_has_each_its_own_times() {
+    let mut driver = connected();
+    feed(&mut driver, ToServer, 9, &parse("s", "SELECT a FROM t WHERE b = $1"));
+    for n in 0..200 {
+        feed(&mut driver, ToServer, 10 + n, &[bind("", "s"), execute("")].concat());
+    }
+    feed(&mut driver, ToServer, 300, &sync());
+    feed(&mut driver, ToClient, 400, &message(b'1', b""));
+    for n in 0..200 {
+        feed(&mut driver, ToClient, 500 + n, &[message(b'2', b""), row(), complete("SELECT 1")].concat());
+    }
+    feed(&mut driver, ToClient, 800, &ready());
+    let expected: Vec<_> =
+        (0..200).map(|n| format!("SELECT t {}-{}", if n == 0 { 9 } else { 10 + n }, 500 + n)).collect();
+    assert_eq!(told(&driver.exchanges), expected);
+    assert_eq!((driver.parser().in_flight(), driver.parser().dropped()), (0, 0));
+}
+
+#[test]
+fn above_the_cap_requests_wait_and_none_is_lost() {
+    let mut driver = connected();
+    let count = 2 * limits::PIPELINE_MAX;
+    let requests: Vec<u8> = (0..count).flat_map(|_| [query("SELECT 1")].concat()).collect();
+    feed(&mut driver, ToServer, 10, &requests);
+    assert!(driver.parser().in_flight() <= limits::PIPELINE_MAX);
+    for n in 0..count {
+        feed(&mut driver, ToClient, 20 + n as u64, &[complete("SELECT 0"), ready()].concat());
+    }
+    assert_eq!(driver.exchanges.len(), count);
+    assert_eq!(driver.parser().dropped(), 0);
+}
+
+#[test]
+fn after_an_error_the_rest_of_the_pipeline_is_aborted() {
+    let mut driver = connected();
+    let one = |sql: &str| [parse("", sql), bind("", ""), execute("")].concat();
+    feed(
+        &mut driver,
+        ToServer,
+        10,
+        &[one("SELECT 1"), one("SELECT b FROM t"), one("DELETE FROM u")].concat(),
+    );
+    feed(&mut driver, ToServer, 11, &sync());
+    let first = [message(b'1', b""), message(b'2', b""), complete("SELECT 0")].concat();
+    feed(&mut driver, ToClient, 20, &[first, message(b'1', b""), error("42703"), ready()].concat());
+    feed(&mut driver, ToServer, 30, &query("COMMIT"));
+    feed(&mut driver, ToClient, 40, &[complete("COMMIT"), ready()].concat());
+    assert_eq!(
+        told(&driver.exchanges),
+        ["SELECT 10-20", "SELECT t 10-20 42703", "DELETE u 10-20 pipeline_aborted", "COMMIT 30-40"]
+    );
+}
+
+#[test]
+fn an_error_before_its_execute_is_sent_is_one_exchange() {
+    let mut driver = connected();
+    feed(&mut driver, ToServer, 10, &parse("", "SELECT b FROM t"));
+    feed(&mut driver, ToClient, 20, &error("42P01"));
+    feed(&mut driver, ToServer, 30, &[bind("", ""), execute(""), sync()].concat());
+    feed(&mut driver, ToClient, 40, &ready());
+    assert_eq!(told(&driver.exchanges), ["SELECT t 10-20 42P01"]);
+    assert_eq!(driver.parser().dropped(), 0);
+}
+
+#[test]
+fn a_failed_prepare_is_told_and_forgotten_and_a_good_one_is_no_exchange() {
+    let mut driver = connected();
+    feed(&mut driver, ToServer, 10, &[parse("s", "SELECT b FROM t"), sync()].concat());
+    feed(&mut driver, ToClient, 20, &[error("42P01"), ready()].concat());
+    feed(&mut driver, ToServer, 30, &[parse("g", "SELECT c FROM u"), sync()].concat());
+    feed(&mut driver, ToClient, 40, &[message(b'1', b""), ready()].concat());
+    assert_eq!(told(&driver.exchanges), ["SELECT t 10-20 42P01"]);
+    for (at, name) in [(50, "s"), (70, "g")] {
+        feed(&mut driver, ToServer, at, &[bind("", name), execute(""), sync()].concat());
+        feed(&mut driver, ToClient, at + 9, &[message(b'2', b""), complete("SELECT 0"), ready()].concat());
+    }
+    assert_eq!(text(&driver.exchanges[1], key::SPANTAP_UNKNOWN_STATEMENT), "s");
+    assert_eq!(text(&driver.exchanges[2], key::DB_QUERY_TEXT), "SELECT c FROM u");
+}
+
+#[test]
+fn a_syntax_error_is_the_whole_querys() {
+    let mut driver = connected();
+    feed(&mut driver, ToServer, 10, &query("SELECT a FROM t; SELEC 'x'"));
+    feed(&mut driver, ToClient, 20, &[error("42601"), ready()].concat());
+    assert_eq!(told(&driver.exchanges), ["SELECT t 10-20 42601"]);
+    assert_eq!(text(&driver.exchanges[0], key::DB_QUERY_TEXT), "SELECT a FROM t; SELEC ?");
+}
+
+#[test]
+fn sql_that_closes_statements_makes_them_unknown() {
+    for (sql, forgotten) in [
+        ("DEALLOCATE s", true),
+        ("deallocate prepare S", true),
+        ("DEALLOCATE ALL", true),
+        ("DISCARD ALL", true),
+        ("DEALLOCATE other", false),
+        ("DISCARDED", false),
+    ] {
+        let mut driver = connected();
+        feed(&mut driver, ToServer, 10, &[parse("s", "SELECT 1"), sync()].concat());
+        feed(&mut driver, ToClient, 20, &[message(b'1', b""), ready()].concat());
+        feed(&mut driver, ToServer, 30, &query(sql));
+        feed(&mut driver, ToClient, 40, &[complete("DEALLOCATE"), ready()].concat());
+        feed(&mut driver, ToServer, 50, &[bind("", "s"), execute(""), sync()].concat());
+        feed(&mut driver, ToClient, 60, &[message(b'2', b""), complete("SELECT 0"), ready()].concat());
+        let unknown = text(&driver.exchanges[1], key::SPANTAP_UNKNOWN_STATEMENT) == "s";
+        assert_eq!(unknown, forgotten, "{sql}");
+    }
+}
+
+#[test]
+fn prepared_statements_are_bounded() {
+    let mut driver = connected();
+    for n in 0..1000 {
+        let long = format!("SELECT {n}, '{}' FROM t WHERE a = $1", "x".repeat(n));
+        feed(&mut driver, ToServer, 10, &[parse(&format!("s{n}"), &long), sync()].concat());
+        feed(&mut driver, ToClient, 20, &[message(b'1', b""), ready()].concat());
+    }
+    for (at, name, known) in [(30, "s999", true), (50, "s0", false)] {
+        feed(&mut driver, ToServer, at, &[bind("", name), execute(""), sync()].concat());
+        feed(&mut driver, ToClient, at + 9, &[message(b'2', b""), complete("SELECT 0"), ready()].concat());
+        let last = driver.exchanges.last().expect("one more");
+        assert_eq!(text(last, key::SPANTAP_UNKNOWN_STATEMENT) == "-", known, "{name}");
+    }
+}
+
+#[test]
+fn a_result_larger_than_what_is_copied_keeps_its_end() {
+    let rows: Vec<u8> = (0..2000).flat_map(|_| row()).collect();
+    // Of each call a beginning: the last call has the completion, or not.
+    for (last_call, expected) in
+        [(rows.len() - 1000, "SELECT t 10-21"), (rows.len() - 5000, "SELECT t 10-21")]
+    {
+        let response = [columns(), rows.clone(), complete("SELECT 2000"), ready()].concat();
+        let mut driver = connected();
+        feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
+        for (at, call) in [(20, &response[..last_call]), (21, &response[last_call..])] {
+            let copied = call.len().min(2000);
+            driver.feed_cut(
+                ToClient,
+                BootNanos(at),
+                BootNanos(at),
+                &call[..copied],
+                (call.len() - copied) as u64,
+            );
+        }
+        feed(&mut driver, ToServer, 50, &query("SELECT b FROM u"));
+        feed(&mut driver, ToClient, 60, &[columns(), row(), complete("SELECT 1"), ready()].concat());
+        assert_eq!(told(&driver.exchanges), [expected, "SELECT u 50-60"]);
+        let rows = driver.exchanges[0].attributes.get(key::DB_RESPONSE_RETURNED_ROWS);
+        let whole = response.len() - last_call <= 2000;
+        assert_eq!(rows, whole.then_some(&Value::Int(2000)));
+        assert_eq!(driver.parser().dropped(), 0);
+    }
+}
+
+#[test]
+fn large_values_are_skipped_and_counted() {
+    let mut parser = PostgresqlParser::new(OpenContext { from_start: false, answered: true, ..CONTEXT });
+    let mut out = Vec::new();
+    let at = |direction, at, bytes: &[u8], cut, parser: &mut PostgresqlParser, out: &mut Vec<Exchange>| {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            let (first_at, last_at) = (BootNanos(at), BootNanos(at));
+            let step =
+                parser.on_segment(Segment { direction, first_at, last_at, bytes: &bytes[taken..], cut }, out);
+            assert!(step > 0, "stands still");
+            taken += step;
+        }
+    };
+    at(ToClient, 5, &[complete("SELECT 0"), ready()].concat(), false, &mut parser, &mut out);
+    at(ToServer, 10, &query("SELECT a FROM t"), false, &mut parser, &mut out);
+    let header = [columns(), b"D\0\x0f\x42\x4c\0\x01\0\x0f\x42\x42".to_vec()].concat();
+    at(ToClient, 20, &header, true, &mut parser, &mut out);
+    assert_eq!(parser.skippable(ToClient), 1_000_002);
+    parser.on_gap(
+        Gap { direction: ToClient, first_at: BootNanos(21), last_at: BootNanos(29), missing: 1_000_002 },
+        &mut out,
+    );
+    at(ToClient, 30, &[complete("SELECT 1"), ready()].concat(), false, &mut parser, &mut out);
+    assert_eq!(told(&out), ["SELECT t 10-30"]);
+    assert_eq!(out[0].attributes.get(key::DB_RESPONSE_RETURNED_ROWS), Some(&Value::Int(1)));
+    assert_eq!(out[0].response_bytes, (columns().len() + 1_000_013 + complete("SELECT 1").len()) as u64);
+}
+
+#[test]
+fn joined_late_the_first_cycle_after_ready_is_paired() {
+    let mut driver = joined();
+    feed(&mut driver, ToServer, 10, &[bind("", "S_1"), execute(""), sync()].concat());
+    feed(&mut driver, ToClient, 20, &[message(b'2', b""), complete("SELECT 3"), ready()].concat());
+    feed(&mut driver, ToServer, 30, &[bind("", "S_1"), execute(""), sync()].concat());
+    feed(&mut driver, ToClient, 40, &[message(b'2', b""), row(), complete("SELECT 1"), ready()].concat());
+    assert_eq!(told(&driver.exchanges), ["SELECT 30-40"]);
+    assert_eq!(text(&driver.exchanges[0], key::SPANTAP_UNKNOWN_STATEMENT), "S_1");
+    assert_eq!(text(&driver.exchanges[0], key::DB_OPERATION_NAME), "SELECT");
+    assert_eq!(text(&driver.exchanges[0], key::DB_NAMESPACE), "-");
+    assert_eq!(driver.parser().dropped(), 1, "the one before is counted");
+}
+
+#[test]
+fn an_idle_session_that_is_ended_is_no_exchange() {
+    let mut driver = connected();
+    let fatal = message(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating\0\0");
+    feed(&mut driver, ToClient, 10, &fatal);
+    driver.close(BootNanos(11));
+    assert_eq!(told(&driver.exchanges), [""; 0]);
+}
+
+#[test]
+fn a_connection_that_ends_fails_what_is_open() {
+    let mut driver = connected();
+    feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
+    driver.close(BootNanos(11));
+    assert_eq!(told(&driver.exchanges), ["SELECT t 10-11 connection_closed"]);
+    let mut driver = connected();
+    feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
+    feed(&mut driver, ToClient, 20, &[columns(), row()].concat());
+    driver.close(BootNanos(21));
+    assert_eq!(told(&driver.exchanges), ["SELECT t 10-21 response_truncated"]);
+}
+
+#[test]
+fn a_response_seen_before_its_request_is_held() {
+    let mut driver = connected();
+    feed(&mut driver, ToClient, 20, &[complete("SELECT 0"), ready()].concat());
+    assert!(driver.exchanges.is_empty());
+    feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
+    assert_eq!(told(&driver.exchanges), ["SELECT t 10-20"]);
+}
+
+#[test]
+fn what_is_not_postgresql_returns_to_detection() {
+    let mut driver = joined();
+    for n in 0..200 {
+        let direction = if n % 2 == 0 { ToServer } else { ToClient };
+        feed(&mut driver, direction, n, b"nothing that this protocol knows");
+    }
+    assert!(driver.parser().lost());
+    let mut driver = connected();
+    for n in 0..20 {
+        feed(&mut driver, ToServer, 10 * n, &query("SELECT 1"));
+        feed(
+            &mut driver,
+            ToClient,
+            10 * n + 5,
+            &[message(b'3', b""), complete("SELECT 1"), ready()].concat(),
+        );
+    }
+    assert!(driver.parser().lost() && driver.exchanges.is_empty());
+}
+
+#[test]
+fn neither_passwords_nor_messages_are_kept() {
+    let mut driver = Driver::new(&Postgresql, CONTEXT);
+    feed(&mut driver, ToServer, 1, b"\0\0\0\x12\0\x03\0\0user\0bob\0\0");
+    feed(&mut driver, ToClient, 2, &message(b'R', b"\0\0\0\x03"));
+    feed(&mut driver, ToServer, 3, &message(b'p', b"hunter2\0"));
+    feed(&mut driver, ToClient, 4, &error("28P01"));
+    driver.close(BootNanos(5));
+    assert_eq!(told(&driver.exchanges), ["CONNECT bob 1-4 28P01"]);
+    assert!(!crate::testing::render(&driver.exchanges).contains("hunter2"));
+    assert!(!crate::testing::render(&driver.exchanges).contains("secret"));
+}
+
+#[test]
+fn random_bytes_and_tls_records_do_not_match() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = vec![0_u8; 64];
+    let kinds = b"QPBDECSHFXRTZ123nstAKNGHW";
+    for round in 0..200_000_usize {
+        for byte in &mut bytes {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = (state >> 56) as u8;
+        }
+        // Also with a type and a small length, so that structure must tell.
+        if round % 2 == 0 {
+            let length = bytes[5] % 64;
+            bytes[..5].copy_from_slice(&[kinds[round / 2 % kinds.len()], 0, 0, 0, length]);
+            if matches!(bytes[0], b'S' | b'H' | b'X' | b'1' | b'2' | b'3' | b'n' | b's') && bytes[4] == 4 {
+                continue;
+            }
+        } else if round % 3 == 0 {
+            bytes[..4].copy_from_slice(&[0x17, 3, 3, 0]);
+        }
+        for expected in [None, Some(ToServer), Some(ToClient)] {
+            let answer = Postgresql.sniff(&bytes, expected);
+            assert!(!matches!(answer, Sniff::Match(_)), "{answer:?}: {bytes:?}");
+        }
+    }
+}
+
+#[test]
+fn its_own_first_bytes_match_and_grow_into_a_match() {
+    for (name, bytes) in FOREIGN.iter().filter(|(name, _)| name.starts_with("postgresql/")) {
+        assert!(matches!(Postgresql.sniff(bytes, None), Sniff::Match(_)), "{name}");
+    }
+}
+
+#[test]
+fn an_idle_connection_takes_little_memory() {
+    assert!(size_of::<PostgresqlParser>() <= 1024, "{}", size_of::<PostgresqlParser>());
+}
