@@ -7,7 +7,7 @@
 use compact_str::{CompactString, ToCompactString};
 
 use crate::{
-    exchange::{Attributes, Exchange, Outcome, Value},
+    exchange::{Attributes, Exchange, Outcome, TraceContext, Value},
     limits,
     protocol::{BootNanos, OpenContext, Role},
     redact::{BoundedText, REDACTED, strip_credentials},
@@ -24,6 +24,24 @@ pub const RESPONSE_TRUNCATED: &str = "response_truncated";
 /// The methods that the conventions call known. Case-sensitive; every other one is `_OTHER`.
 pub const KNOWN_METHODS: &[&str] =
     &["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
+
+/// The header fields, in lower case, that [`RequestFields::take`] takes note of.
+pub const REQUEST_FIELDS: &[&str] = &[
+    "host",
+    "user-agent",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+];
 
 /// What a request says of itself.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +62,20 @@ pub struct HttpRequest<'a> {
     pub version: Option<&'static str>,
     /// The header fields that attributes are made of.
     pub fields: RequestFields<'a>,
+}
+
+impl<'a> HttpRequest<'a> {
+    /// Splits a target of the origin form, `/path?query`.
+    pub fn set_target(&mut self, target: &'a [u8]) {
+        match memchr::memchr(b'?', target) {
+            Some(at) => {
+                let (path, query) = target.split_at(at);
+                self.path = Some(path);
+                self.query = query.get(1..);
+            }
+            None => self.path = Some(target),
+        }
+    }
 }
 
 /// A part of a URL that can be longer than what is known of it.
@@ -76,6 +108,7 @@ pub struct RequestFields<'a> {
     forwarded_for: Option<&'a [u8]>,
     forwarded_host: Option<&'a [u8]>,
     forwarded_proto: Option<&'a [u8]>,
+    request_id: Option<&'a [u8]>,
     trace: TraceHeaders<'a>,
 }
 
@@ -86,12 +119,27 @@ impl<'a> RequestFields<'a> {
             4 if name.eq_ignore_ascii_case("host") => &mut self.host,
             9 if name.eq_ignore_ascii_case("forwarded") => &mut self.forwarded,
             10 if name.eq_ignore_ascii_case("user-agent") => &mut self.user_agent,
+            12 if name.eq_ignore_ascii_case("x-request-id") => &mut self.request_id,
             15 if name.eq_ignore_ascii_case("x-forwarded-for") => &mut self.forwarded_for,
             16 if name.eq_ignore_ascii_case("x-forwarded-host") => &mut self.forwarded_host,
             17 if name.eq_ignore_ascii_case("x-forwarded-proto") => &mut self.forwarded_proto,
             _ => return self.trace.take(name, value),
         };
         slot.get_or_insert(value);
+    }
+
+    /// The caller's trace.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.trace.context()
+    }
+
+    /// Adds `X-Request-Id` under the name that `key` gives it: it joins logs with spans.
+    pub fn push_request_id(&self, attributes: &mut Attributes, key: &'static str) {
+        let Some(id) = self.request_id.filter(|id| !id.is_empty()) else { return };
+        let mut text = BoundedText::new(limits::REQUEST_ID_BYTES_MAX);
+        text.push_lossy(id);
+        attributes.push(key, Value::Texts(vec![text.finish()]));
     }
 
     /// The value of `name` in the first element of `Forwarded`, else the first element of its `X-Forwarded-` sibling.
@@ -138,6 +186,7 @@ pub fn begin(
     if let Some(version) = request.version {
         attributes.push(key::NETWORK_PROTOCOL_VERSION, Value::Static(version));
     }
+    request.fields.push_request_id(&mut attributes, key::HTTP_REQUEST_HEADER_X_REQUEST_ID);
     Exchange {
         protocol,
         role: context.role,
@@ -151,7 +200,7 @@ pub fn begin(
         target: None,
         attributes,
         outcome: Outcome::Unset,
-        trace: request.fields.trace.context(),
+        trace: request.fields.trace(),
         metric: Some(match context.role {
             Role::Server => &HTTP_SERVER_REQUEST_DURATION,
             Role::Client => &HTTP_CLIENT_REQUEST_DURATION,
@@ -264,9 +313,9 @@ fn push_query(attributes: &mut Attributes, query: Option<&[u8]>) -> Option<UrlPa
 }
 
 /// `server.address` and `server.port`; without a port in the authority it is the scheme's, for CONNECT there is none.
-fn push_authority(
+pub(crate) fn push_authority(
     attributes: &mut Attributes,
-    scheme: &'static str,
+    scheme: &str,
     request: &HttpRequest<'_>,
     authority: Option<&[u8]>,
 ) {
@@ -313,7 +362,7 @@ fn full_url(
     (url.finish(), cut)
 }
 
-fn scheme(context: OpenContext, request: &HttpRequest<'_>) -> &'static str {
+pub(crate) fn scheme(context: OpenContext, request: &HttpRequest<'_>) -> &'static str {
     let known = |scheme: &[u8]| {
         ["http", "https", "ws", "wss"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known.as_bytes()))
     };
@@ -369,6 +418,7 @@ mod tests {
         let exchange = begin("http1", context, &request, BootNanos(1));
         let text = |value: &Value| match value {
             Value::Int(number) => number.to_string(),
+            Value::Texts(texts) => texts.join(","),
             value => value.as_str().unwrap_or("?").to_owned(),
         };
         let all = exchange.attributes.iter().map(|(key, value)| format!("{}={}", key.as_str(), text(value)));
@@ -412,6 +462,21 @@ mod tests {
         assert_eq!(
             attributes(Role::Client, false, &[]),
             "http.request.method=GET url.path=/p url.query=a=1&sig=REDACTED network.protocol.version=1.1"
+        );
+    }
+
+    #[test]
+    fn the_list_of_fields_is_what_is_taken_note_of() {
+        let none = format!("{:?}", RequestFields::default());
+        for name in REQUEST_FIELDS {
+            let mut fields = RequestFields::default();
+            fields.take(&name.to_ascii_uppercase(), b"x");
+            assert_ne!(format!("{fields:?}"), none, "{name}");
+        }
+        assert_eq!(
+            attributes(Role::Client, false, &[("X-Request-Id", "7f-1")]),
+            "http.request.method=GET url.path=/p url.query=a=1&sig=REDACTED network.protocol.version=1.1 \
+             http.request.header.x-request-id=7f-1"
         );
     }
 

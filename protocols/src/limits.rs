@@ -45,6 +45,9 @@ pub const HOST_BYTES_MAX: usize = 255;
 /// `user_agent.original`; cut.
 pub const USER_AGENT_BYTES_MAX: usize = 256;
 
+/// `x-request-id`; cut.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
 /// `tracestate`; list members beyond it are left out whole (W3C asks for at least 512).
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
 
@@ -119,3 +122,14 @@ pub const PORTALS_MAX: usize = 16;
 
 /// Calls without one understood message, after which a connection that is out of frame returns to detection.
 pub const STRAY_SEGMENTS_MAX: u32 = 64;
+
+/// A header block of HTTP/2 with its frames. Of a longer one nothing is read, and what it inserted into HPACK's table is
+/// unknown. Must stay below [`RETAINED_BYTES_MAX`], since a block is read when it is whole.
+pub const HEADER_BLOCK_BYTES_MAX: usize = 48 * 1024;
+
+/// Streams of one HTTP/2 connection that are open at once. At the cap those go first whose end may have been missed, else
+/// the new one is not followed; its response is counted as dropped.
+pub const STREAMS_MAX: usize = 1024;
+
+/// The message of a gRPC status; cut.
+pub const GRPC_MESSAGE_BYTES_MAX: usize = 256;

@@ -25,6 +25,7 @@ pub mod key {
     pub const DB_SYSTEM_NAME: &str = "db.system.name";
     pub const ERROR_TYPE: &str = "error.type";
     pub const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
+    pub const HTTP_REQUEST_HEADER_X_REQUEST_ID: &str = "http.request.header.x-request-id";
     pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
     pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
     pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
@@ -36,6 +37,10 @@ pub mod key {
     pub const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
     pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
     pub const NETWORK_TRANSPORT: &str = "network.transport";
+    pub const RPC_METHOD: &str = "rpc.method";
+    pub const RPC_REQUEST_METADATA_X_REQUEST_ID: &str = "rpc.request.metadata.x-request-id";
+    pub const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
+    pub const RPC_SYSTEM_NAME: &str = "rpc.system.name";
     pub const SERVER_ADDRESS: &str = "server.address";
     pub const SERVER_PORT: &str = "server.port";
     pub const URL_FULL: &str = "url.full";
@@ -45,7 +50,9 @@ pub mod key {
     pub const URL_TEMPLATE: &str = "url.template";
     pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 
-    // Our own: the conventions have no word for a value that is shorter than what was sent.
+    // Our own: the conventions have no word for the text beside a gRPC status, nor for a value that is shorter than what
+    // was sent.
+    pub const SPANTAP_RPC_RESPONSE_MESSAGE: &str = "spantap.rpc.response.message";
     pub const SPANTAP_URL_TRUNCATED: &str = "spantap.url.truncated";
     pub const SPANTAP_QUERY_TRUNCATED: &str = "spantap.db.query.truncated";
     // A prepared statement whose text was not seen: the name it has, `(unnamed)` if none.
@@ -171,5 +178,30 @@ pub static DB_CLIENT_OPERATION_DURATION: Metric = Metric {
         key::DB_QUERY_SUMMARY,
         key::DB_STORED_PROCEDURE_NAME,
         key::SERVER_ADDRESS,
+    ],
+};
+
+/// <https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/rpc/rpc-metrics.md>
+pub static RPC_SERVER_CALL_DURATION: Metric = Metric {
+    name: "rpc.server.call.duration",
+    description: "Measures the duration of an incoming Remote Procedure Call (RPC).",
+    unit: "s",
+    bounds: DURATION_BOUNDS,
+    dimensions: &[key::RPC_SYSTEM_NAME, key::RPC_METHOD, key::RPC_RESPONSE_STATUS_CODE, key::ERROR_TYPE],
+};
+
+/// <https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/rpc/rpc-metrics.md>
+pub static RPC_CLIENT_CALL_DURATION: Metric = Metric {
+    name: "rpc.client.call.duration",
+    description: "Measures the duration of an outgoing Remote Procedure Call (RPC).",
+    unit: "s",
+    bounds: DURATION_BOUNDS,
+    dimensions: &[
+        key::RPC_SYSTEM_NAME,
+        key::RPC_METHOD,
+        key::RPC_RESPONSE_STATUS_CODE,
+        key::ERROR_TYPE,
+        key::SERVER_ADDRESS,
+        key::SERVER_PORT,
     ],
 };

@@ -271,14 +271,7 @@ fn set_target<'a>(request: &mut HttpRequest<'a>, target: &'a [u8]) {
         request.authority = Some(authority);
         rest = if path.is_empty() { b"/" } else { path };
     }
-    match memchr::memchr(b'?', rest) {
-        Some(at) => {
-            let (path, query) = rest.split_at(at);
-            request.path = Some(path);
-            request.query = query.get(1..);
-        }
-        None => request.path = Some(rest),
-    }
+    request.set_target(rest);
 }
 
 fn with_fields<'a>(mut request: HttpRequest<'a>, fields: &'a [u8]) -> RequestHead<'a> {
