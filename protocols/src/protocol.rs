@@ -158,6 +158,12 @@ pub trait Parser: Send {
         0
     }
 
+    /// The protocol that the connection goes on with, where it has just changed, and a parser for it. Asked after each
+    /// step; the caller puts it in this one's place and presents to it what is not consumed, in both directions.
+    fn successor(&mut self) -> Option<(&'static dyn Protocol, Box<dyn Parser>)> {
+        None
+    }
+
     /// How many further bytes of this direction the parser does not need to see (inside a body of known length): they
     /// may be passed as a [`Gap`] without loss. 0 if it needs the next byte.
     fn skippable(&self, _direction: Direction) -> u64 {

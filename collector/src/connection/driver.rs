@@ -25,6 +25,8 @@ pub(super) struct Driver {
     dropped: u64,
     /// Likewise.
     cut_heads: u64,
+    /// The connection has gone on with a protocol that is switched off.
+    is_abandoned: bool,
 }
 
 /// In-order bytes, and how many follow them that are not here.
@@ -51,11 +53,11 @@ pub(super) struct Shared {
 
 impl Driver {
     pub(super) fn new(protocol: &'static dyn Protocol, role: Role, parser: Box<dyn Parser>) -> Self {
-        Self { protocol, role, parser, dropped: 0, cut_heads: 0 }
+        Self { protocol, role, parser, dropped: 0, cut_heads: 0, is_abandoned: false }
     }
 
     pub(super) fn is_lost(&self) -> bool {
-        self.parser.lost()
+        self.is_abandoned || self.parser.lost()
     }
 
     /// Exchanges that are not finished.
@@ -151,7 +153,19 @@ impl Driver {
         debug_assert!(step <= length, "{} consumed more than it was given", self.protocol.name());
         let step = step.min(length);
         shared.counters.parsed_bytes += step as u64;
+        if let Some((protocol, parser)) = self.parser.successor() {
+            self.hand_over(protocol, parser, shared);
+        }
         step
+    }
+
+    /// Another protocol goes on where the present one ended.
+    fn hand_over(&mut self, protocol: &'static dyn Protocol, parser: Box<dyn Parser>, shared: &mut Shared) {
+        self.count_dropped(shared);
+        (self.dropped, self.cut_heads) = (0, 0);
+        self.is_abandoned = !shared.protocols.iter().any(|known| known.name() == protocol.name());
+        self.protocol = protocol;
+        self.parser = parser;
     }
 
     /// Presents what a queue holds, as far as it goes. True if something moved.

@@ -111,7 +111,7 @@ proptest! {
                     ranges.iter().any(|(gap, start, length)| *gap == way && (*start..start + length).contains(&at))
                 };
                 let (found, after) = run_with_gaps(*protocol, &fixture, missing);
-                check_found(&found, &truth, after, fixture.recovers, &format!("{}: {ranges:?}", fixture.name));
+                check_found(&found, &truth, after, fixture.recovery(), &format!("{}: {ranges:?}", fixture.name));
             }
         }
     }
