@@ -8,7 +8,8 @@ use spantap_config::{
     load,
 };
 
-const CONTEXT: LoadContext<'_> = LoadContext { env: &|_| None, protocol_names: &["http1", "postgresql"] };
+const CONTEXT: LoadContext<'_> =
+    LoadContext { env: &|_| None, protocol_names: &["http1", "http2", "postgresql", "redis"] };
 
 fn example(name: &str) -> Config {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);

@@ -8,6 +8,7 @@
 pub mod exchange;
 pub mod http;
 pub mod http1;
+pub mod http2;
 pub mod limits;
 pub mod postgresql;
 pub mod protocol;
@@ -23,4 +24,4 @@ pub use exchange::{Attributes, Exchange, Key, Outcome, Value};
 pub use protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff};
 
 /// Every protocol spantap understands, in the order in which detection asks them.
-pub const ALL: &[&dyn Protocol] = &[&http1::Http1, &redis::Redis, &postgresql::Postgresql];
+pub const ALL: &[&dyn Protocol] = &[&http1::Http1, &http2::Http2, &redis::Redis, &postgresql::Postgresql];

@@ -51,8 +51,9 @@ use super::{body::Body, head::ResponseHead};
 use crate::{
     exchange::Exchange,
     http::{self, CONNECTION_CLOSED, RESPONSE_TRUNCATED},
+    http2::{self, Http2},
     limits,
-    protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Segment},
+    protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Segment},
 };
 
 /// The parser of one connection.
@@ -79,7 +80,8 @@ pub(super) struct Http1Parser {
     /// When the first request began that was left out since the front of the queue waits.
     left_out_at: Option<BootNanos>,
     failures: u8,
-    handed_over: bool,
+    /// The request with which the client left HTTP/1: HTTP/2 answers it.
+    upgraded: Option<Exchange>,
     dropped: u64,
     cut_heads: u64,
 }
@@ -173,7 +175,7 @@ impl Http1Parser {
             pipelined: false,
             left_out_at: None,
             failures: 0,
-            handed_over: false,
+            upgraded: None,
             dropped: 0,
             cut_heads: 0,
         }
@@ -226,7 +228,7 @@ impl Parser for Http1Parser {
     }
 
     fn lost(&self) -> bool {
-        self.handed_over || self.failures >= limits::FAILURES_MAX
+        self.failures >= limits::FAILURES_MAX
     }
 
     fn dropped(&self) -> u64 {
@@ -239,6 +241,11 @@ impl Parser for Http1Parser {
 
     fn cut_heads(&self) -> u64 {
         self.cut_heads
+    }
+
+    fn successor(&mut self) -> Option<(&'static dyn Protocol, Box<dyn Parser>)> {
+        let request = self.upgraded.take()?;
+        Some((&Http2, http2::upgraded(self.context, request)))
     }
 
     fn skippable(&self, direction: Direction) -> u64 {

@@ -60,6 +60,15 @@ fn a_tunnel_is_not_looked_into() {
 }
 
 #[test]
+fn an_upgrade_to_h2c_goes_on_with_http2() {
+    let fixture = Fixture::parse("upgrade_apache", include_str!("fixtures/tunnel/upgrade_apache.txt"));
+    check_splits(&Http1, &fixture);
+    let found = run(&Http1, &fixture);
+    assert_eq!(pairs(&found), "/small.txt 200, /nothing - goaway");
+    assert!(found.iter().all(|exchange| exchange.protocol == "http2"));
+}
+
+#[test]
 fn a_refused_upgrade_goes_on_as_http() {
     let upgrade = b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
     let found = exchanges(&[(ToServer, upgrade), (ToClient, OK), (ToServer, &get(2)), (ToClient, OK)]);
@@ -67,14 +76,19 @@ fn a_refused_upgrade_goes_on_as_http() {
 }
 
 #[test]
-fn an_accepted_h2c_upgrade_returns_to_detection() {
+fn the_request_of_an_accepted_h2c_upgrade_is_answered_by_http2() {
     let mut driver = driver(true);
     let upgrade = b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
     driver.feed(ToServer, BootNanos(1), BootNanos(1), upgrade);
     let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
     driver.feed(ToClient, BootNanos(2), BootNanos(2), switch);
-    assert_eq!(pairs(&driver.exchanges), "/1 101");
-    assert!(driver.parser().lost());
+    assert_eq!(pairs(&driver.exchanges), "");
+    // SETTINGS, and HEADERS of stream 1 that end it, in one call.
+    let answer = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x01\x01\x05\x00\x00\x00\x01\x88";
+    driver.feed(ToClient, BootNanos(3), BootNanos(4), answer);
+    assert_eq!(pairs(&driver.exchanges), "/1 200");
+    let exchange = &driver.exchanges[0];
+    assert_eq!((exchange.protocol, exchange.start, exchange.end), ("http2", BootNanos(1), BootNanos(4)));
 }
 
 #[test]
@@ -610,6 +624,11 @@ const LLHTTP_DEVIATIONS: &[(&str, &str)] = &[
     ("request/method: ANNOUNCE request with RTSP", "another protocol"),
     ("request/sample: No HTTP version", "HTTP/0.9 is not read: any line of two words would be it"),
     ("request/transfer-encoding: Chunk header not terminated by CRLF (lenient)", "a lone CR ends no line"),
+    (
+        "response/connection: HTTP 101 response with Upgrade and Content-Length header",
+        "after a 101 to h2c the answer is HTTP/2's, and so is the exchange",
+    ),
+    ("response/connection: HTTP 101 response with Upgrade and Transfer-Encoding header", "likewise"),
 ];
 
 /// Compares the lengths of the messages that llhttp completes with ours: requests from their failing at the end of the

@@ -163,11 +163,15 @@ impl Http1Parser {
         let Some(method) = self.queue.front().map(|front| front.method) else { return };
         self.responses = Reading::Head;
         match head.framing {
+            _ if head.status == 101 && head.h2c => {
+                self.upgraded = self.queue.pop_front().map(|front| front.exchange);
+                self.requests = Reading::Opaque;
+                self.responses = Reading::Opaque;
+            }
             _ if head.status == 101 || (method == Method::Connect && head.status / 100 == 2) => {
                 self.response_is_read(out);
                 self.requests = Reading::Opaque;
                 self.responses = Reading::Opaque;
-                self.handed_over = head.h2c;
             }
             _ if method == Method::Head || matches!(head.status, 204 | 304) => self.response_is_read(out),
             Framing::Length(0) => self.response_is_read(out),
