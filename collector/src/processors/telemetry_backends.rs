@@ -19,6 +19,9 @@ impl Processor for TelemetryBackends {
 
     fn process(&mut self, record: &mut Record) -> Verdict {
         let text = |name| record.attributes.get(name).and_then(Value::as_str);
+        if text(key::RPC_METHOD).is_some_and(|method| method.starts_with(SERVICES)) {
+            return Verdict::Drop;
+        }
         if record.operation != "POST" && text(key::HTTP_REQUEST_METHOD) != Some("POST") {
             return Verdict::Keep;
         }
@@ -35,13 +38,16 @@ impl Processor for TelemetryBackends {
     }
 }
 
+/// What the methods of OTLP's gRPC services begin with.
+const SERVICES: &str = "opentelemetry.proto.collector.";
+
 const CONTENT_TYPE: &str = "http.request.header.content-type";
 
 /// gRPC services of OTLP, its default HTTP paths, and those below the prefixes that backends use
 /// (Prometheus `/api/v1/otlp`, Grafana Cloud `/otlp`, VictoriaMetrics `/opentelemetry`). An application's own
 /// `/api/v1/metrics` is not one.
 fn is_otlp(path: &str) -> bool {
-    if path.starts_with("/opentelemetry.proto.collector.") {
+    if path.strip_prefix('/').is_some_and(|path| path.starts_with(SERVICES)) {
         return true;
     }
     let prefix = ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1development/profiles"]
@@ -73,7 +79,7 @@ fn path_of(url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use spantap_protocols::Role;
+    use spantap_protocols::{Attributes, Role};
 
     use super::*;
     use crate::telemetry::span::tests::record;
@@ -93,6 +99,23 @@ mod tests {
             record.attributes.push(CONTENT_TYPE, Value::Texts(vec![text.into()]));
         }
         TelemetryBackends.process(&mut record)
+    }
+
+    #[test]
+    fn exports_by_grpc_are_dropped() {
+        for (method, expected) in [
+            ("opentelemetry.proto.collector.trace.v1.TraceService/Export", Verdict::Drop),
+            ("opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Verdict::Drop),
+            ("shop.v1.Cart/Export", Verdict::Keep),
+        ] {
+            for role in [Role::Client, Role::Server] {
+                let mut record = record(role, 200);
+                record.operation = method.into();
+                record.attributes = Attributes::new();
+                record.attributes.push(key::RPC_METHOD, Value::Text(method.into()));
+                assert_eq!(TelemetryBackends.process(&mut record), expected, "{method}");
+            }
+        }
     }
 
     #[test]
