@@ -57,6 +57,10 @@ impl FrameHeader {
         matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
     }
 
+    pub(super) fn is_padded(&self) -> bool {
+        self.flags & PADDED != 0
+    }
+
     pub(super) fn ends_headers(&self) -> bool {
         self.flags & END_HEADERS != 0
     }

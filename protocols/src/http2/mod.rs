@@ -1,11 +1,12 @@
 //! HTTP/2 with gRPC: what its first bytes look like, and the way to its parser.
 //!
 //! `frame.rs` reads frame headers, `hpack/` header blocks, `fields.rs` picks what matters of them, `parser.rs` walks both
-//! directions, `streams.rs` and `stream.rs` are what is open, `grpc.rs` is calls. Spec: RFC 9113, RFC 7541.
+//! directions, `streams.rs` and `stream.rs` are what is open, `grpc.rs` and `framing.rs` are calls. Spec: RFC 9113, RFC 7541.
 
 mod detect;
 mod fields;
 mod frame;
+mod framing;
 mod grpc;
 mod hpack;
 mod parser;

@@ -13,7 +13,7 @@
 //! A request without a known field that only requests have (`:method` and its kin; behind a cut, or all of them from
 //! before we came) is none: it could be trailers. With one of them it is an exchange, and what is not known is not told:
 //! a method is `_OTHER` then, a path is marked `spantap.url.truncated`. Without its content type a request may be a gRPC
-//! call or not; it is one if its response says so.
+//! call or not; it is one if its response says so, or else if what both sides sent is whole messages (`framing.rs`).
 //!
 //! The two directions may have been read by different threads, so the head of a response waits for its request, as long as
 //! requests are known to come without a hole. A promised request is an exchange at the server, which handles it as any
@@ -26,7 +26,7 @@ use super::{
     fields::Field,
     frame::{self, FrameHeader, HEADER_BYTES, PREFACE},
     hpack::Decoder,
-    stream::{Ending, Seen, Stage, Stream},
+    stream::{Body, Ending, Seen, Stage, Stream},
     streams::Streams,
 };
 use crate::{
@@ -167,6 +167,11 @@ impl Http2Parser {
         match header.kind {
             frame::DATA => {
                 let (stream, ends) = (header.stream, header.ends_stream());
+                if let Some(known) = self.streams.get(stream) {
+                    let body = payload.get(..header.length).unwrap_or(payload);
+                    let body = if header.is_padded() { Body::Unclear } else { Body::Bytes(body) };
+                    known.take_body(segment.direction, body);
+                }
                 self.read_payload(segment, stream, header.total() as u64, ends, out)
             }
             frame::HEADERS | frame::PUSH_PROMISE => self.read_block(segment, header, out),
@@ -337,6 +342,7 @@ impl Http2Parser {
         half.reading = Reading::Seek;
         half.decoder.forget();
         half.losses = half.losses.wrapping_add(1);
+        self.streams.each(|stream| stream.lose_body(direction));
         if direction == Direction::ToClient {
             self.tell_cancelled(false, out);
         } else {
@@ -373,7 +379,14 @@ impl Parser for Http2Parser {
         match self.half(segment.direction).reading {
             Reading::Preface => self.read_preface(&segment, out),
             Reading::Frame => self.read_frame(&segment, out),
-            Reading::Inside { stream, left, ends } => self.read_payload(&segment, stream, left, ends, out),
+            Reading::Inside { stream, left, ends } => {
+                if let Some(known) = self.streams.get(stream) {
+                    let length = segment.bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    let body = segment.bytes.get(..length).unwrap_or_default();
+                    known.take_body(segment.direction, Body::Bytes(body));
+                }
+                self.read_payload(&segment, stream, left, ends, out)
+            }
             Reading::Seek => self.seek(&segment, out),
         }
     }
@@ -381,6 +394,9 @@ impl Parser for Http2Parser {
     fn on_gap(&mut self, gap: Gap, out: &mut Vec<Exchange>) {
         match self.half(gap.direction).reading {
             Reading::Inside { stream, left, ends } if gap.missing <= left => {
+                if let Some(known) = self.streams.get(stream) {
+                    known.take_body(gap.direction, Body::Missing(gap.missing));
+                }
                 self.pass(gap.direction, stream, left, ends, (gap.missing, gap.first_at, gap.last_at), out);
             }
             Reading::Inside { stream, left, ends } => {

@@ -7,12 +7,13 @@
 use super::{
     NAME,
     fields::{Field, Fields},
+    framing::Framing,
     grpc::{self, Call, Ended},
 };
 use crate::{
     exchange::Exchange,
     http::{self, CONNECTION_CLOSED, RESPONSE_TRUNCATED},
-    protocol::{BootNanos, OpenContext},
+    protocol::{BootNanos, Direction, OpenContext},
     semconv::key,
 };
 
@@ -39,8 +40,28 @@ pub(super) struct Stream {
 enum Kind {
     Http,
     Grpc(Call),
-    /// Its content type is not known: the same request as a call, should the response show that it is one.
-    Either(Box<(Exchange, Call)>),
+    /// Its content type is not known: the same request as a call, should it turn out to be one.
+    Either(Box<Maybe>),
+}
+
+/// A call that may be none.
+#[derive(Debug)]
+struct Maybe {
+    exchange: Exchange,
+    call: Call,
+    request: Framing,
+    response: Framing,
+}
+
+/// What has passed of a frame of DATA.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body<'a> {
+    /// These bytes of the body.
+    Bytes(&'a [u8]),
+    /// So many bytes of it that are not here.
+    Missing(u64),
+    /// It has padding.
+    Unclear,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +115,12 @@ impl Stream {
         exchange.request_bytes = seen.bytes;
         exchange.request_end = seen.last_at;
         if may_be_grpc {
-            let call = grpc::begin(context, &request, seen.first_at);
-            kind = Kind::Either(Box::new((call, Call::new(fields))));
+            kind = Kind::Either(Box::new(Maybe {
+                exchange: grpc::begin(context, &request, seen.first_at),
+                call: Call::new(fields),
+                request: Framing::default(),
+                response: Framing::default(),
+            }));
         }
         Self {
             id,
@@ -179,7 +204,7 @@ impl Stream {
         self.settle_kind(fields);
         match &mut self.kind {
             Kind::Grpc(call) => call.take_status(fields),
-            Kind::Either(either) => either.1.take_status(fields),
+            Kind::Either(maybe) => maybe.call.take_status(fields),
             Kind::Http => {}
         }
         // What follows is the tunnel's.
@@ -215,18 +240,50 @@ impl Stream {
             None if fields.get(Field::GrpcStatus).is_some() => true,
             None => return,
         };
-        if let Kind::Either(either) = std::mem::replace(&mut self.kind, Kind::Http)
+        self.decide(is_grpc);
+    }
+
+    /// It is a call, or it is none.
+    fn decide(&mut self, is_grpc: bool) {
+        if let Kind::Either(maybe) = std::mem::replace(&mut self.kind, Kind::Http)
             && is_grpc
         {
-            let (call, facts) = *either;
-            let http = std::mem::replace(&mut self.exchange, call);
+            let Maybe { exchange, call, .. } = *maybe;
+            let http = std::mem::replace(&mut self.exchange, exchange);
             self.exchange.request_end = http.request_end;
             self.exchange.request_bytes = http.request_bytes;
             self.exchange.response_start = http.response_start;
             self.exchange.response_bytes = http.response_bytes;
             self.exchange.end = http.end;
-            self.kind = Kind::Grpc(facts);
+            self.kind = Kind::Grpc(call);
         }
+    }
+
+    /// A piece of DATA's payload.
+    pub(super) fn take_body(&mut self, direction: Direction, body: Body<'_>) {
+        let Kind::Either(maybe) = &mut self.kind else { return };
+        let framing = match direction {
+            Direction::ToServer => &mut maybe.request,
+            Direction::ToClient => &mut maybe.response,
+        };
+        match body {
+            Body::Bytes(bytes) => framing.read(bytes),
+            Body::Missing(missing) => framing.skip(missing),
+            Body::Unclear => framing.give_up(),
+        }
+    }
+
+    /// What a direction sent while it had lost its way may have been DATA of this stream.
+    pub(super) fn lose_body(&mut self, direction: Direction) {
+        self.take_body(direction, Body::Unclear);
+    }
+
+    /// The bodies decide, where nothing else has: whole messages both ways.
+    fn decide_by_framing(&mut self) {
+        let Kind::Either(maybe) = &self.kind else { return };
+        let answered = maybe.response.is_whole() || maybe.response.is_empty();
+        let good = maybe.request.is_whole() && answered && matches!(self.status, None | Some(200));
+        self.decide(good);
     }
 
     /// What was taken for the final response may have been an interim one.
@@ -240,6 +297,7 @@ impl Stream {
         if self.may_be_interim() {
             return None;
         }
+        self.decide_by_framing();
         let mut ended = Ended::Response(self.status);
         let mut error = None;
         match ending {

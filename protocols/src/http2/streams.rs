@@ -51,6 +51,10 @@ impl Streams {
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
+    pub(super) fn each(&mut self, change: impl Fn(&mut Stream)) {
+        self.0.iter_mut().for_each(|stream| change(stream));
+    }
+
     fn position(&self, id: u32) -> Result<usize, usize> {
         // Nearly always the newest, or the only one.
         match self.0.back() {

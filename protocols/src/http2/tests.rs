@@ -82,6 +82,28 @@ impl Conversation {
     }
 }
 
+#[test]
+fn a_call_is_known_by_its_messages_where_its_content_type_is_not() {
+    let message = b"\x00\x00\x00\x00\x02hi";
+    for (body, answer, operation) in [
+        (&message[..], &message[..], "grpc"),
+        (message, b"", "grpc"),
+        (b"{\"a\": 1}", message, "POST"),
+        (message, b"<html>", "POST"),
+        (&message[..6], message, "POST"),
+    ] {
+        let mut conversation = Conversation::new(Role::Server, false);
+        let head = frame(HEADERS, END_HEADERS, 9, &[0x83, 0x86, 0xc4, 0xc3]);
+        conversation.say(ToServer, &[&head, &frame(0, END_STREAM, 9, body)]);
+        let head = frame(HEADERS, END_HEADERS, 9, &[0x88, 0xbe]);
+        conversation.say(ToClient, &[&head, &frame(0, 0, 9, answer), &frame(HEADERS, BOTH, 9, &[0xbf])]);
+        let exchange = &conversation.driver.exchanges[0];
+        assert_eq!(exchange.operation, operation, "{body:?} {answer:?}");
+        let method = exchange.attributes.get(key::RPC_METHOD);
+        assert_eq!(method.and_then(Value::as_str), (operation == "grpc").then_some("_OTHER"));
+    }
+}
+
 /// Method, path, status, and the kind of error.
 fn tell(exchange: &Exchange) -> String {
     let text = |key| exchange.attributes.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();

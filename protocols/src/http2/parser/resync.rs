@@ -36,10 +36,12 @@ impl Http2Parser {
             }
         }
         let found = find(bytes, direction, |stream| self.streams.contains(stream));
-        let half = self.half(direction);
         if found != Some(0) {
+            let half = self.half(direction);
             half.losses = half.losses.wrapping_add(1);
+            self.streams.each(|stream| stream.lose_body(direction));
         }
+        let half = self.half(direction);
         match found {
             None => bytes.len(),
             Some(0) => {
