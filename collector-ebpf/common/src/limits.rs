@@ -5,7 +5,7 @@ pub const COPY_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes copied of one call unless configured: a request or response head nearly always fits.
 pub const COPY_BYTES_DEFAULT: u32 = 4 * 1024;
 /// Buffers of one vectored call that are looked at; what the others moved is a gap.
-pub const IOVECS_MAX: u32 = 8;
+pub const IOVECS_MAX: u32 = 128;
 /// Buffers of the messages of one sendmmsg or recvmmsg that are looked at, likewise.
 pub const MESSAGE_BUFFERS_MAX: u32 = 16;
 /// Messages of one sendmmsg or recvmmsg, whose lengths are added up: the kernel takes no more (`UIO_MAXIOV`).
