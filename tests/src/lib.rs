@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod client;
 pub mod compiled;
 pub mod config;
+pub mod http2;
 pub mod machine;
 pub mod nginx;
 pub mod otlp;

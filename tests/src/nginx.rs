@@ -50,6 +50,16 @@ impl Nginx {
     /// Starts it with these `location` blocks; files are those of [`Nginx::folder`]`/www`, which is `%BASE%/www` there.
     #[must_use]
     pub fn start(locations: &str) -> Self {
+        Self::start_with(locations, "")
+    }
+
+    /// The same, but both ports speak HTTP/2, the plain one nothing else.
+    #[must_use]
+    pub fn start_http2(locations: &str) -> Self {
+        Self::start_with(locations, " http2")
+    }
+
+    fn start_with(locations: &str, version: &str) -> Self {
         let folder = folder();
         let (port, tls_port) = (free_port(), free_port());
         fs::create_dir(folder.path().join("www")).expect("a fresh folder");
@@ -58,6 +68,7 @@ impl Nginx {
         let configuration = CONFIGURATION
             .replace("%LOCATIONS%", locations)
             .replace("%BASE%", &base)
+            .replace("%VERSION%", version)
             .replace("%PLAIN%", &port.to_string())
             .replace("%TLS%", &tls_port.to_string());
         let file = folder.path().join("nginx.conf");
@@ -195,8 +206,8 @@ http {
     ssl_certificate %BASE%/cert.pem;
     ssl_certificate_key %BASE%/key.pem;
     server {
-        listen 127.0.0.1:%PLAIN%;
-        listen 127.0.0.1:%TLS% ssl;
+        listen 127.0.0.1:%PLAIN%%VERSION%;
+        listen 127.0.0.1:%TLS% ssl%VERSION%;
         root %BASE%/www;
         default_type text/plain;
         %LOCATIONS%

@@ -22,6 +22,8 @@ pub(crate) const FOR_TESTS: &[&str] = &[
     "wget",
     "gnutls-bin",
     "nodejs",
+    "nghttp2-client",
+    "nghttp2-server",
     "gcc",
     "libc6-dev",
     "libssl-dev",
