@@ -32,7 +32,7 @@ impl RedisParser {
         let length = match self.replies {
             Replies::Opaque => return segment.bytes.len(),
             Replies::Seek => segment.bytes.len(),
-            Replies::Open => self.read_open_reply(segment, out),
+            Replies::Open { .. } => self.read_open_reply(segment, out),
             Replies::Between => self.begin_reply(segment, out),
             Replies::Within(target) => self.read_reply(target, segment, out),
         };
@@ -322,7 +322,7 @@ impl RedisParser {
 
     /// What begins at `at` ends the reply whose end was unknown.
     pub(super) fn end_open_reply(&mut self, at: BootNanos, out: &mut Vec<Exchange>) {
-        if self.replies != Replies::Open {
+        if !matches!(self.replies, Replies::Open { .. }) {
             return;
         }
         self.replies = Replies::Seek;
@@ -340,7 +340,7 @@ impl RedisParser {
             Replies::Opaque => return,
             Replies::Seek => {}
             Replies::Between => self.forget(),
-            Replies::Open => self.count_missing(gap),
+            Replies::Open { .. } => self.count_missing(gap),
             Replies::Within(target) => match self.walk.skip(gap.missing) {
                 Some(over) => {
                     if target != Target::Push {
@@ -356,7 +356,7 @@ impl RedisParser {
                 }
                 None if target == Target::Front && self.is_only_one() => {
                     self.count_missing(gap);
-                    self.replies = Replies::Open;
+                    self.replies = Replies::Open { certain: self.step != Step::Lost };
                     self.step = Step::Lost;
                 }
                 None => self.forget(),

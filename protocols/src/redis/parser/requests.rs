@@ -131,6 +131,7 @@ impl RedisParser {
 
     /// Whether the command that begins now will be an exchange.
     fn accept(&mut self, first_at: BootNanos, out: &mut Vec<Exchange>) -> bool {
+        let certain = self.replies == Replies::Open { certain: true };
         self.end_open_reply(first_at, out);
         if self.step != Step::Lost {
             match self.queue.back() {
@@ -152,14 +153,18 @@ impl RedisParser {
             }
             return true;
         }
-        if !self.is_turn(first_at) || !self.turns.allow(first_at) {
+        // If only the end of a reply was lost, it is known what was in flight.
+        let allowed = self.turns.allow(first_at) || (certain && !self.turns.do_overlap());
+        if !self.is_turn(first_at) || !allowed {
             return false;
+        }
+        if !certain {
+            self.modes = super::Modes::default();
         }
         self.step = Step::Assumed;
         self.fresh = true;
         self.requests_unclear = None;
         self.replies = Replies::Between;
-        self.modes = super::Modes::default();
         true
     }
 
