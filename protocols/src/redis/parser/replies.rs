@@ -1,6 +1,8 @@
 //! The reply direction: gives each reply to the front of the queue, and ends exchanges.
 
-use super::{Answer, Circumstances, RedisParser, Replies, Requests, Slot, Step, Target, exchange::exchange};
+use super::{
+    Answer, Circumstances, Modes, RedisParser, Replies, Requests, Slot, Step, Target, exchange::exchange,
+};
 use crate::{
     exchange::Exchange,
     limits,
@@ -328,7 +330,13 @@ impl RedisParser {
         self.replies = Replies::Seek;
         if self.answer.is_some_and(|answer| answer.end <= at) {
             let said = std::mem::take(&mut self.walk).said;
+            // Whether it has set something is written where nobody looked.
+            let sets = !matches!(self.front_kind(), Some(Kind::Plain | Kind::Container(_)));
             self.answer_front(said, out);
+            if sets || self.modes.transaction_asked {
+                let transaction_asked = self.modes.transaction_asked;
+                self.modes = Modes { transaction_asked, ..Modes::default() };
+            }
         } else {
             self.forget();
         }
