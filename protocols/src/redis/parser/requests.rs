@@ -212,7 +212,7 @@ impl RedisParser {
         if nameless || request.detail == Detail::Unknown {
             // It may be one that changes how replies are read.
             self.dropped += 1;
-            self.step = Step::Lost;
+            self.lose_count();
             self.requests_unclear = self.requests_unclear.max(Some(last_at));
             return;
         }
@@ -310,6 +310,14 @@ impl RedisParser {
         self.lose_requests(gap.last_at);
     }
 
+    /// How many commands wait is unknown from now on.
+    fn lose_count(&mut self) {
+        self.step = Step::Lost;
+        if let Replies::Open { certain } = &mut self.replies {
+            *certain = false;
+        }
+    }
+
     /// The request direction is out of frame since `at`. Commands that wait are still answered first.
     fn lose_requests(&mut self, at: BootNanos) {
         if self.requests == Requests::Opaque {
@@ -317,7 +325,7 @@ impl RedisParser {
         }
         self.requests = Requests::Seek;
         self.accepted = false;
-        self.step = Step::Lost;
+        self.lose_count();
         self.requests_unclear = self.requests_unclear.max(Some(at));
     }
 }
