@@ -5,6 +5,7 @@ use std::{process::Command, thread, time::Duration};
 use spantap_tests::{
     agent::Agent,
     client::{Socket, curl},
+    config::ConfigFile,
     machine::{self, Skip},
     nginx::Nginx,
     otlp::Kind,
@@ -167,7 +168,12 @@ fn other_protocols_make_no_spans() {
     command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     let mut server = Program::start("redis-server", command.current_dir(folder.path()));
     server.wait_ready("listened", |_| listens(port.parse().expect("a port")));
-    let agent = Agent::start();
+    let config = ConfigFile::new(
+        "file_format: \"1.1\"\ndistribution: {spantap: {protocols: {redis: {enabled: false}}}}\n",
+    );
+    let agent = Agent::start_with(|command| {
+        command.args(["--config", config.name()]);
+    });
     // Values that look like requests, among a hundred thousand commands.
     let mut command = Command::new("redis-benchmark");
     command.args(["-p", &port, "-n", "20000", "-q", "-t", "ping_inline,get,set,lrange_100"]);

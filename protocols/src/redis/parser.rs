@@ -21,7 +21,7 @@
 //! each command answered and no reply left; else it was none, all of it is dropped, and the connection does not take turns.
 //!
 //! Replies whose end is lost in a gap are *open*: if only one command waits, all that comes until the next command is its
-//! reply. With several, how many of them were answered is unknown, and all are dropped.
+//! reply, and that command opens a turn unless clients of this connection were seen to overlap. With several, how many of them were answered is unknown, and all are dropped.
 //!
 //! What a server sends by itself (RESP3 pushes, messages of RESP2, the lines of `MONITOR`) answers nothing and is passed
 //! over. `SUBSCRIBE` and its kin get one confirmation for each channel; `CLIENT REPLY` decides whether there are replies at
@@ -116,7 +116,10 @@ enum Replies {
     /// In a value.
     Within(Target),
     /// In a reply whose end is not known: it lasts until the next command.
-    Open,
+    Open {
+        /// Nothing but its end was lost.
+        certain: bool,
+    },
     /// Out of frame: nothing is understood until a turn.
     Seek,
     /// Not read any more.
@@ -222,7 +225,7 @@ impl RedisParser {
             walk: Walk::default(),
             answer: None,
             step: if start { Step::Exact } else { Step::Lost },
-            turns: Turns::new(context.role),
+            turns: Turns::new(context),
             fresh: false,
             held: Vec::new(),
             queue: VecDeque::new(),
@@ -313,9 +316,7 @@ impl Parser for RedisParser {
     }
 
     fn on_close(&mut self, at: BootNanos, out: &mut Vec<Exchange>) {
-        if self.replies == Replies::Open {
-            self.end_open_reply(at, out);
-        }
+        self.end_open_reply(at, out);
         // A command that was cut off by the end was never answered.
         if self.requests == Requests::Within && self.accepted && self.request.is_named {
             self.request.end_unseen();
@@ -373,7 +374,7 @@ impl Parser for RedisParser {
             Direction::ToClient => match self.replies {
                 Replies::Within(_) => self.walk.skippable(),
                 Replies::Opaque => u64::MAX,
-                Replies::Between | Replies::Open | Replies::Seek => 0,
+                Replies::Between | Replies::Open { .. } | Replies::Seek => 0,
             },
         }
     }

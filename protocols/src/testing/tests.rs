@@ -80,6 +80,43 @@ fn other_protocols_do_not_match() {
     }
 }
 
+/// Bytes without any sense, always the same.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).flatten().take(length).collect()
+}
+
+/// Every call of every fixture, 10 MB of noise and as much of TLS records, each against every protocol but its own:
+/// run with `--nocapture` for the table.
+#[test]
+fn no_traffic_of_another_protocol_matches() {
+    let noise = noise(10_000_000);
+    let pieces = || noise.chunks(509);
+    let records: Vec<Vec<u8>> = pieces().map(|piece| [&[23, 3, 3, 1, 253], piece].concat()).collect();
+    for protocol in ALL {
+        let matches = |bytes: &[u8]| {
+            let ways = [None, Some(Direction::ToServer), Some(Direction::ToClient)];
+            ways.iter().any(|way| matches!(protocol.sniff(bytes, *way), Sniff::Match(_)))
+        };
+        let mut row = Vec::new();
+        for other in ALL.iter().filter(|other| other.name() != protocol.name()) {
+            let fixtures = fixtures(*other);
+            let calls = fixtures.iter().flat_map(|fixture| &fixture.chunks);
+            row.push((other.name(), calls.filter(|call| matches(&call.bytes)).count()));
+        }
+        row.push(("noise", pieces().filter(|piece| matches(piece)).count()));
+        row.push(("TLS records", records.iter().filter(|record| matches(record)).count()));
+        println!("{} takes for its own: {row:?}", protocol.name());
+        assert!(row.iter().all(|(_, count)| *count == 0), "{}: {row:?}", protocol.name());
+    }
+}
+
 fn direction() -> impl Strategy<Value = Direction> {
     prop_oneof![Just(Direction::ToServer), Just(Direction::ToClient)]
 }

@@ -1,6 +1,8 @@
 //! The reply direction: gives each reply to the front of the queue, and ends exchanges.
 
-use super::{Answer, Circumstances, RedisParser, Replies, Requests, Slot, Step, Target, exchange::exchange};
+use super::{
+    Answer, Circumstances, Modes, RedisParser, Replies, Requests, Slot, Step, Target, exchange::exchange,
+};
 use crate::{
     exchange::Exchange,
     limits,
@@ -32,7 +34,7 @@ impl RedisParser {
         let length = match self.replies {
             Replies::Opaque => return segment.bytes.len(),
             Replies::Seek => segment.bytes.len(),
-            Replies::Open => self.read_open_reply(segment, out),
+            Replies::Open { .. } => self.read_open_reply(segment, out),
             Replies::Between => self.begin_reply(segment, out),
             Replies::Within(target) => self.read_reply(target, segment, out),
         };
@@ -322,13 +324,19 @@ impl RedisParser {
 
     /// What begins at `at` ends the reply whose end was unknown.
     pub(super) fn end_open_reply(&mut self, at: BootNanos, out: &mut Vec<Exchange>) {
-        if self.replies != Replies::Open {
+        if !matches!(self.replies, Replies::Open { .. }) {
             return;
         }
         self.replies = Replies::Seek;
         if self.answer.is_some_and(|answer| answer.end <= at) {
             let said = std::mem::take(&mut self.walk).said;
+            // Whether it has set something is written where nobody looked.
+            let sets = !matches!(self.front_kind(), Some(Kind::Plain | Kind::Container(_)));
             self.answer_front(said, out);
+            if sets || self.modes.transaction_asked {
+                let transaction_asked = self.modes.transaction_asked;
+                self.modes = Modes { transaction_asked, ..Modes::default() };
+            }
         } else {
             self.forget();
         }
@@ -340,7 +348,7 @@ impl RedisParser {
             Replies::Opaque => return,
             Replies::Seek => {}
             Replies::Between => self.forget(),
-            Replies::Open => self.count_missing(gap),
+            Replies::Open { .. } => self.count_missing(gap),
             Replies::Within(target) => match self.walk.skip(gap.missing) {
                 Some(over) => {
                     if target != Target::Push {
@@ -356,7 +364,7 @@ impl RedisParser {
                 }
                 None if target == Target::Front && self.is_only_one() => {
                     self.count_missing(gap);
-                    self.replies = Replies::Open;
+                    self.replies = Replies::Open { certain: self.step != Step::Lost };
                     self.step = Step::Lost;
                 }
                 None => self.forget(),

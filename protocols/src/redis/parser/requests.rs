@@ -131,6 +131,7 @@ impl RedisParser {
 
     /// Whether the command that begins now will be an exchange.
     fn accept(&mut self, first_at: BootNanos, out: &mut Vec<Exchange>) -> bool {
+        let certain = self.replies == Replies::Open { certain: true };
         self.end_open_reply(first_at, out);
         if self.step != Step::Lost {
             match self.queue.back() {
@@ -152,14 +153,18 @@ impl RedisParser {
             }
             return true;
         }
-        if !self.is_turn(first_at) || !self.turns.allow(first_at) {
+        // If only the end of a reply was lost, it is known what was in flight.
+        let allowed = self.turns.allow(first_at) || (certain && !self.turns.do_overlap());
+        if !self.is_turn(first_at) || !allowed {
             return false;
+        }
+        if !certain {
+            self.modes = super::Modes::default();
         }
         self.step = Step::Assumed;
         self.fresh = true;
         self.requests_unclear = None;
         self.replies = Replies::Between;
-        self.modes = super::Modes::default();
         true
     }
 
@@ -207,7 +212,7 @@ impl RedisParser {
         if nameless || request.detail == Detail::Unknown {
             // It may be one that changes how replies are read.
             self.dropped += 1;
-            self.step = Step::Lost;
+            self.lose_count();
             self.requests_unclear = self.requests_unclear.max(Some(last_at));
             return;
         }
@@ -305,6 +310,14 @@ impl RedisParser {
         self.lose_requests(gap.last_at);
     }
 
+    /// How many commands wait is unknown from now on.
+    fn lose_count(&mut self) {
+        self.step = Step::Lost;
+        if let Replies::Open { certain } = &mut self.replies {
+            *certain = false;
+        }
+    }
+
     /// The request direction is out of frame since `at`. Commands that wait are still answered first.
     fn lose_requests(&mut self, at: BootNanos) {
         if self.requests == Requests::Opaque {
@@ -312,7 +325,7 @@ impl RedisParser {
         }
         self.requests = Requests::Seek;
         self.accepted = false;
-        self.step = Step::Lost;
+        self.lose_count();
         self.requests_unclear = self.requests_unclear.max(Some(at));
     }
 }

@@ -9,15 +9,20 @@
 //! * A *client* that was watched taking turns, [`TURNS`] times, sends when it has read all replies.
 //! * A client that was silent after a reply for much longer than it ever waited for one waits for none.
 //!
+//! Of a TLS session it is never known whether its first bytes were seen. One that begins, for us, with a client's request
+//! is taken for new, with nothing in flight.
+//!
 //! A connection that once had a command sent after a part of the replies, while others were still owed, does not take
 //! turns, whichever end it is: only silence counts for it from then on. Such as many clients that share a connection.
 
-use crate::protocol::{BootNanos, Role};
+use crate::protocol::{BootNanos, OpenContext, Role};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Turns {
     role: Role,
+    /// A TLS session of which nothing was seen yet.
+    unseen: bool,
     /// Turns that were taken as they should be.
     kept: u32,
     /// A command was sent between the replies to others.
@@ -44,9 +49,10 @@ const SILENCE_FACTOR: u64 = 4;
 const SILENCE_NS: u64 = 1_000_000;
 
 impl Turns {
-    pub(super) fn new(role: Role) -> Self {
+    pub(super) fn new(context: OpenContext) -> Self {
         Self {
-            role,
+            role: context.role,
+            unseen: context.tls && !context.answered,
             kept: 0,
             overlaps: false,
             suspected: false,
@@ -65,11 +71,15 @@ impl Turns {
                 self.quiet_at = Some(first_at);
             }
         }
+        if std::mem::take(&mut self.unseen) {
+            self.quiet_at = first_at;
+        }
         self.asked_at = self.asked_at.max(Some(last_at));
     }
 
     /// Response bytes.
     pub(super) fn answer(&mut self, first_at: BootNanos, last_at: BootNanos) {
+        self.unseen = false;
         if let Some(asked_at) = self.asked_at.take() {
             self.longest_ns = first_at.since(asked_at).max(self.longest_ns).max(1);
         }
@@ -99,6 +109,11 @@ impl Turns {
     /// There was a reply more than requests.
     pub(super) fn refute(&mut self) {
         self.overlaps = true;
+    }
+
+    /// Whether commands were seen between the replies to others.
+    pub(super) fn do_overlap(&self) -> bool {
+        self.overlaps
     }
 
     /// Whether nothing can be in flight when a request begins after all response bytes, at `first_at`.
