@@ -128,7 +128,7 @@ impl Queue {
 
     /// Exchanges that are not finished.
     pub(super) fn in_flight(&self) -> usize {
-        self.pending.len()
+        self.exchanges()
     }
 
     pub(super) fn push(&mut self, owed: Owed) {
@@ -210,11 +210,17 @@ impl Queue {
         }
     }
 
+    /// Pending ones that are exchanges even if nothing fails.
+    fn exchanges(&self) -> usize {
+        let counts = |owed: &&Owed| matches!(owed, Owed::Query | Owed::Execute | Owed::Function);
+        self.owed.iter().filter(counts).count()
+    }
+
     /// Keeps only the end of the last cycle, and its exchange if that is the only one, at `keep`. Returns how many
     /// exchanges are given up.
     pub(super) fn blur(&mut self, keep: bool) -> usize {
-        let before = self.pending.len();
-        let keep = keep && before == 1;
+        let before = self.exchanges();
+        let keep = keep && self.pending.len() == 1;
         self.owed.clear();
         self.names.clear();
         self.owed.extend([Owed::Execute, Owed::Ready].get(usize::from(!keep)..).unwrap_or_default());
@@ -223,12 +229,12 @@ impl Queue {
         }
         self.cycles = 1;
         self.unknown = false;
-        before - self.pending.len()
+        before - usize::from(keep)
     }
 
     /// Forgets everything; returns how many exchanges are given up.
     pub(super) fn clear(&mut self) -> usize {
-        let given_up = self.pending.len();
+        let given_up = self.exchanges();
         *self = Self::default();
         given_up
     }
