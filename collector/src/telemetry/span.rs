@@ -337,8 +337,8 @@ pub(crate) mod tests {
                 let mut exchange = exchange(role, 200);
                 exchange.attributes = Attributes::new();
                 exchange.attributes.push(key::DB_SYSTEM_NAME, Value::Static(system));
-                let at = Some(SocketAddr::from(([10, 0, 0, 2], port)));
-                let endpoints = Endpoints { local: at, peer: at, tls: false };
+                let at = Some(Endpoint::Inet(([10, 0, 0, 2], port).into()));
+                let endpoints = Endpoints { local: at.clone(), peer: at, tls: false };
                 let clock = Clock::fixed(0);
                 let mut ids = IdGenerator::seeded(1);
                 let record =

@@ -28,7 +28,7 @@ pub(super) fn run() -> Result<Outcome> {
     }
     let agent = agent()?;
     let mut test = cargo();
-    test.args(["test", "--package", "spantap-tests", "--locked"]).env("SPANTAP_BIN", agent);
+    test.args(["test", "--package", "spantap-tests", "--locked", "--no-fail-fast"]).env("SPANTAP_BIN", agent);
     for name in tests {
         test.args(["--test", &name]);
     }
