@@ -222,10 +222,8 @@ impl Stream {
         }
         let State::Parsing(driver) = &self.state else { return };
         let away = driver.skippable(flow);
-        if away > 0
-            && let Some(next) = self.lanes.of(flow).passed()
-        {
-            self.asked.skip(self.id, flow, next.saturating_add(away), away, &mut shared.verdicts);
+        if let Some(here) = self.lanes.of(flow).passed() {
+            self.asked.skip(self.id, flow, here, away, &mut shared.verdicts);
         }
     }
 

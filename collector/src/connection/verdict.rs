@@ -42,12 +42,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The parser needs no byte of `flow` before `until`, which is `away` bytes from here.
+    /// Everything of `flow` before `here` is consumed, and the parser needs none of the `away` bytes that follow.
     pub(super) fn skip(
         &mut self,
         stream: StreamId,
         flow: Flow,
-        until: u64,
+        here: u64,
         away: u64,
         verdicts: &mut Verdicts,
     ) {
@@ -55,8 +55,11 @@ impl Asked {
             Flow::Sent => &mut self.verdict.sent_until,
             Flow::Received => &mut self.verdict.received_until,
         };
-        if away >= SKIPPED_BYTES_MIN && *known != until {
-            *known = until;
+        let until = here.saturating_add(away);
+        // It may turn out that what was to be skipped is needed: a tunnel that turns into something known.
+        let is_news = if away < SKIPPED_BYTES_MIN { *known > until } else { *known != until };
+        if is_news {
+            *known = if away < SKIPPED_BYTES_MIN { 0 } else { until };
             self.tell(stream, verdicts);
         }
     }
@@ -162,11 +165,23 @@ mod tests {
     #[test]
     fn only_long_bodies_are_worth_a_word() {
         let (mut asked, mut verdicts) = (Asked::default(), Verdicts::default());
-        asked.skip(STREAM, Flow::Sent, 1_000, 900, &mut verdicts);
+        asked.skip(STREAM, Flow::Sent, 100, 900, &mut verdicts);
         assert_eq!(verdicts.take().count(), 0);
-        asked.skip(STREAM, Flow::Sent, 1_000_000, 999_000, &mut verdicts);
-        asked.skip(STREAM, Flow::Sent, 1_000_000, 500_000, &mut verdicts);
+        asked.skip(STREAM, Flow::Sent, 1_000, 999_000, &mut verdicts);
+        asked.skip(STREAM, Flow::Sent, 500_000, 500_000, &mut verdicts);
+        asked.skip(STREAM, Flow::Sent, 999_000, 1_000, &mut verdicts);
+        asked.skip(STREAM, Flow::Sent, 1_000_000, 0, &mut verdicts);
         let told: Vec<_> = verdicts.take().collect();
         assert_eq!(told, [Verdict { stream: 7, sent_until: 1_000_000, ..Verdict::default() }]);
+    }
+
+    #[test]
+    fn what_was_to_be_skipped_may_be_needed_after_all() {
+        let (mut asked, mut verdicts) = (Asked::default(), Verdicts::default());
+        asked.skip(STREAM, Flow::Received, 10, u64::MAX, &mut verdicts);
+        asked.skip(STREAM, Flow::Received, 20, 0, &mut verdicts);
+        asked.skip(STREAM, Flow::Received, 30, 0, &mut verdicts);
+        let told: Vec<_> = verdicts.take().map(|verdict| verdict.received_until).collect();
+        assert_eq!(told, [u64::MAX, 0]);
     }
 }

@@ -253,10 +253,14 @@ impl Parser for Http1Parser {
             Direction::ToServer => self.requests,
             Direction::ToClient => self.responses,
         };
+        // A body that is only announced may be kept back, and what comes in its place is needed.
+        let may_be_declined = direction == Direction::ToServer
+            && self.owns_body
+            && self.queue.back().is_some_and(|owner| owner.expects);
         match reading {
-            Reading::Body(body) => body.skippable(),
+            Reading::Body(body) if !may_be_declined => body.skippable(),
             Reading::Opaque => u64::MAX,
-            Reading::Head | Reading::Verdict | Reading::Declined(_) | Reading::Seek => 0,
+            Reading::Body(_) | Reading::Head | Reading::Verdict | Reading::Declined(_) | Reading::Seek => 0,
         }
     }
 }

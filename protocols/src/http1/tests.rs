@@ -775,3 +775,18 @@ fn cost_of_an_exchange() {
     println!("{each} ns an exchange of 6 request and 4 response fields");
     println!("{} bytes of parser, {} bytes of exchange", size_of::<Http1Parser>(), size_of::<Exchange>());
 }
+
+#[test]
+fn a_body_that_may_be_kept_back_is_not_skipped() {
+    let mut parser =
+        Http1.open(OpenContext { role: Role::Server, from_start: true, answered: false, tls: false });
+    let mut say = |direction, bytes: &[u8]| {
+        let (first_at, last_at) = (BootNanos(1), BootNanos(2));
+        let segment = Segment { direction, first_at, last_at, bytes, cut: false };
+        assert_eq!(parser.on_segment(segment, &mut Vec::new()), bytes.len());
+        parser.skippable(Direction::ToServer)
+    };
+    let head = b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n";
+    assert_eq!(say(Direction::ToServer, head), 0);
+    assert_eq!(say(Direction::ToClient, b"HTTP/1.1 100 Continue\r\n\r\n"), 100_000);
+}
