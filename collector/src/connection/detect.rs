@@ -18,6 +18,8 @@ pub(super) struct Detector {
     /// The last segment.
     flow: Option<Flow>,
     at: BootNanos,
+    /// It came after long talk that nobody recognised and a pause.
+    begins_anew: bool,
 }
 
 impl Detector {
@@ -25,7 +27,8 @@ impl Detector {
     pub(super) fn is_due(&mut self, flow: Flow, at: BootNanos) -> bool {
         let turned = self.flow.replace(flow) != Some(flow);
         let idle = at.since(std::mem::replace(&mut self.at, at)) >= IDLE_NS;
-        if self.rejected < REJECTED_MAX || idle {
+        self.begins_anew = idle && self.rests();
+        if !self.rests() || idle {
             return true;
         }
         self.rested = self.rested.wrapping_add(1);
@@ -39,6 +42,11 @@ impl Detector {
     /// True if nothing has been recognised for long.
     pub(super) fn rests(&self) -> bool {
         self.rejected >= REJECTED_MAX
+    }
+
+    /// True if whatever the last segment begins has nothing to do with what came before.
+    pub(super) fn begins_anew(&self) -> bool {
+        self.begins_anew
     }
 
     /// Notes that every protocol rejected a segment.
@@ -145,7 +153,9 @@ mod tests {
         assert_eq!(asked, [20, 20]);
         let bulk = (0..1_000).filter(|_| detector.is_due(Flow::Sent, BootNanos(3))).count();
         assert!((50..70).contains(&bulk), "{bulk}");
+        assert!(!detector.begins_anew());
         assert!(detector.is_due(Flow::Sent, BootNanos(3 + IDLE_NS)));
+        assert!(detector.begins_anew());
     }
 
     #[test]

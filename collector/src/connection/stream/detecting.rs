@@ -105,10 +105,11 @@ impl Stream {
             self.intact = false;
         }
         queue.recycle(&mut shared.spare);
+        let begins_anew = matches!(&self.state, State::Detecting(detector) if detector.begins_anew());
         let role = detect::role(flow, direction);
         let tls = self.layer == Layer::Tls;
         let answers = if direction == Direction::ToClient { flow } else { other(flow) };
-        let answered = !self.intact && self.lanes.of(answers).is_touched();
+        let answered = !self.intact && !begins_anew && self.lanes.of(answers).is_touched();
         let parser = protocol.open(OpenContext { role, from_start: self.intact, answered, tls });
         shared.counters.detected_streams += 1;
         self.asked.understood(self.id, &mut shared.verdicts);
