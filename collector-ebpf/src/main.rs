@@ -9,6 +9,7 @@ mod counters;
 mod emit;
 mod ignored;
 mod maps;
+mod payload;
 mod programs;
 mod read;
 mod registers;

@@ -126,6 +126,26 @@ pub fn bound(value: u64, cap: u64) -> u64 {
     bounded
 }
 
+/// The smaller of two numbers that differ by less than 2^63 (else either), without a branch, for the verifier's sake.
+#[inline(always)]
+pub fn smaller(a: u64, b: u64) -> u64 {
+    let mut least = a;
+    // SAFETY: register instructions without memory access.
+    unsafe {
+        core::arch::asm!(
+            "{least} -= {b}",
+            "{mask} = {least}",
+            "{mask} s>>= 63",
+            "{least} &= {mask}",
+            "{least} += {b}",
+            least = inout(reg) least,
+            mask = out(reg) _,
+            b = in(reg) b,
+        );
+    }
+    least
+}
+
 /// Zero. What it is combined with is afterwards unknown to the verifier, which walks the rest of a program once for
 /// each different thing that it knows: forgetting what nobody needs to know any more makes many ways one.
 #[inline(always)]

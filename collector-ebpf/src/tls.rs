@@ -13,6 +13,7 @@ use crate::{
     connection::new_id,
     counters, emit, ignored,
     maps::{TLS_CALLS, TLS_CALLS_BESIDE, TLS_SESSIONS, TlsCall, TlsKey, TlsSession},
+    payload::{self, Source},
     thread, tls_bind,
 };
 
@@ -135,7 +136,7 @@ pub fn plaintext(call: &TlsCall, flags: u16, moved: u64) -> Result<(), Counter> 
         size: moved as u32,
         captured: 0,
     };
-    emit::buffer(&data, call.buffer)
+    payload::report(&data, Source::Buffer(call.buffer))
 }
 
 /// The session is freed: whoever gets its address next is another.

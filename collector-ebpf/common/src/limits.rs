@@ -6,6 +6,8 @@ pub const COPY_BYTES_MAX: u32 = 16 * 1024;
 pub const COPY_BYTES_DEFAULT: u32 = 4 * 1024;
 /// Buffers of one vectored call that are looked at; what the others moved is a gap.
 pub const IOVECS_MAX: u32 = 128;
+/// As many as nearly all calls have at most; what has more takes a slower way.
+pub const IOVECS_FEW: u32 = 8;
 /// Buffers of the messages of one sendmmsg or recvmmsg that are looked at, likewise.
 pub const MESSAGE_BUFFERS_MAX: u32 = 16;
 /// Messages of one sendmmsg or recvmmsg, whose lengths are added up: the kernel takes no more (`UIO_MAXIOV`).

@@ -13,10 +13,9 @@ use spantap_ebpf_common::{
 };
 
 use crate::{
-    connection, counters,
-    emit::{self, Vector},
-    ignored,
+    connection, counters, emit, ignored,
     maps::{CALLS, Call, Connection, place},
+    payload::{self, Source, Vector},
     programs::process,
     read::Kernel,
     settings,
@@ -202,7 +201,7 @@ pub fn report<K: Kernel>(
     let first = || match call {
         Some(call) if call.place == place::BUFFER => call.address + call.skip,
         Some(call) if call.place == place::VECTOR => {
-            let [base, length] = Vector::Copied(call.address).buffer(0).unwrap_or([0, 0]);
+            let [base, length] = vector(call).buffer(0).unwrap_or([0, 0]);
             if call.skip < length { base + call.skip } else { 0 }
         }
         _ => 0,
@@ -229,13 +228,18 @@ pub fn report<K: Kernel>(
         size,
         captured: 0,
     };
-    match call {
-        Some(call) if call.place == place::BUFFER => emit::buffer(&data, call.address + call.skip),
-        Some(call) if call.place == place::VECTOR => {
-            emit::iovecs_from(&data, Vector::Copied(call.address), call.segments as u64, call.skip)
-        }
-        _ => emit::uncopied(&data),
-    }
+    let source = match call {
+        Some(call) if call.place == place::BUFFER => Source::Buffer(call.address + call.skip),
+        Some(call) if call.place == place::VECTOR => Source::Vector(vector(call)),
+        _ => Source::Unknown,
+    };
+    payload::report(&data, source)
+}
+
+/// The kernel's copy of the vector that a call was given.
+#[inline(always)]
+fn vector(call: Call) -> Vector {
+    Vector::of_kernel(call.address, call.segments as u64, call.skip)
 }
 
 /// A file is about to be mapped: if it is code, it is a library.

@@ -17,10 +17,9 @@ use spantap_ebpf_common::{
 };
 
 use crate::{
-    connection, counters,
-    emit::{self, Vector},
-    ignored,
+    connection, counters, emit, ignored,
     maps::SYSCALLS,
+    payload::{self, Source, Vector},
     programs::process,
     read::{self, Checked, Kernel, Typed},
     registers, socket, thread, tls_bind, unix,
@@ -170,27 +169,32 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
         captured: 0,
     };
     if discards::<K>(regs, operation)? {
-        return emit::uncopied(&data);
+        return payload::report(&data, Source::Unknown);
     }
     let zero = read::zero();
     data.header.flags ^= zero as u16;
     data.size ^= zero as u32;
     let shape = shape ^ zero as u32;
-    match shape {
-        op::BUFFER => emit::buffer(&data, address),
-        op::FILE => emit::uncopied(&data),
-        op::IOVEC | op::MESSAGE => {
-            let (vector, count) = if shape == op::IOVEC {
-                (address, register::<K>(regs, registers::ARGUMENT_2)?)
-            } else {
-                // SAFETY: integers of the process.
-                let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
-                (vector, count)
-            };
-            emit::iovecs(&data, Vector::OfProcess(vector), count)
-        }
-        _ => emit::messages(&data, address, result),
+    if shape == op::MESSAGES {
+        return payload::messages(&data, address, result);
     }
+    payload::report(&data, source::<K>(regs, shape, address)?)
+}
+
+/// Where the bytes of a call are that takes `address` as its second argument.
+#[inline(always)]
+pub(super) fn source<K: Kernel>(regs: u64, shape: u32, address: u64) -> Result<Source, Counter> {
+    Ok(match shape {
+        op::BUFFER => Source::Buffer(address),
+        op::IOVEC => Source::Vector(Vector::of_process(address, register::<K>(regs, registers::ARGUMENT_2)?)),
+        op::MESSAGE => {
+            // SAFETY: integers of the process.
+            let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
+            Source::Vector(Vector::of_process(vector, count))
+        }
+        // A file's bytes are in no memory of the process; of several messages, which one is meant cannot be told.
+        _ => Source::Unknown,
+    })
 }
 
 /// True if a receiving call was told to throw the bytes away (tcp(7), MSG_TRUNC): its buffers hold something else.

@@ -17,12 +17,11 @@ use spantap_ebpf_common::{
     syscall::op,
 };
 
-use super::socket_syscall::{discards, register};
+use super::socket_syscall::{discards, register, source};
 use crate::{
-    connection, counters,
-    emit::{self, Vector},
-    ignored,
+    connection, counters, emit, ignored,
     maps::{Buffers, SYSCALLS, connection_flag},
+    payload::{self, Source, Vector},
     programs::process,
     read::{self, Kernel, Typed},
     registers, settings,
@@ -101,7 +100,7 @@ fn outgoing(message: u64, known: Option<&Buffers>) -> Option<Buffers> {
         let goes_on = known.is_some_and(|known| known.vector == vector);
         return (!goes_on).then_some(Buffers::UNKNOWN);
     }
-    let [address, length] = Vector::Copied(vector).buffer(0).unwrap_or([0, 0]);
+    let [address, length] = Vector::of_kernel(vector, 1, 0).buffer(0).unwrap_or([0, 0]);
     let goes_on =
         known.is_some_and(|known| (known.vector, known.address, known.length) == (vector, address, length));
     (!goes_on).then_some(Buffers { address, length, vector, count: iterator(settings::ITER_SEGMENTS.load()) })
@@ -248,38 +247,28 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
         size,
         captured: 0,
     };
-    if entered_ns != 0 && outgoing.address != 0 {
+    let source = if entered_ns != 0 && outgoing.address != 0 {
         let copied_at_most = if size < COPY_BYTES_MAX { size } else { COPY_BYTES_MAX };
-        return if outgoing.length >= copied_at_most as u64 {
-            emit::buffer(&data, outgoing.address)
+        if outgoing.length >= copied_at_most as u64 {
+            Source::Buffer(outgoing.address)
         } else {
-            emit::iovecs(&data, Vector::Copied(outgoing.vector), outgoing.count)
-        };
-    }
-    by_registers(&data, sends)
+            Source::Vector(Vector::of_kernel(outgoing.vector, outgoing.count, 0))
+        }
+    } else {
+        by_registers(sends)?
+    };
+    payload::report(&data, source)
 }
 
 /// Finds what a call moved by the registers of the current system call.
 #[inline(always)]
-fn by_registers(data: &record::Data, sends: bool) -> Result<(), Counter> {
+fn by_registers(sends: bool) -> Result<Source, Counter> {
     let regs = saved_registers();
     let operation = operation(regs)?;
     let direction = if sends { op::SENDS } else { op::RECEIVES };
     if operation & direction == 0 || discards::<Typed>(regs, operation)? {
-        return emit::uncopied(data);
+        return Ok(Source::Unknown);
     }
     let address = register::<Typed>(regs, registers::ARGUMENT_1)?;
-    match operation & op::SHAPE {
-        op::BUFFER => emit::buffer(data, address),
-        op::IOVEC => {
-            emit::iovecs(data, Vector::OfProcess(address), register::<Typed>(regs, registers::ARGUMENT_2)?)
-        }
-        op::MESSAGE => {
-            // SAFETY: integers of the process.
-            let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
-            emit::iovecs(data, Vector::OfProcess(vector), count)
-        }
-        // Of several messages, which one this is cannot be told; a file's bytes are in no memory of the process.
-        _ => emit::uncopied(data),
-    }
+    source::<Typed>(regs, operation & op::SHAPE, address)
 }

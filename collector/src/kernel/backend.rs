@@ -1,5 +1,7 @@
 //! The socket backends: which kernel hooks each has, and which of them `auto` takes.
 
+use std::time::Instant;
+
 use aya::{Btf, Ebpf, programs::Program};
 
 use super::{
@@ -254,9 +256,17 @@ fn attach_one(
     btf: &Btf,
     report: &mut Report,
 ) -> Result<(), String> {
+    tracing::debug!(program, at, "loading and attaching");
+    let begun = Instant::now();
     let result = load_and_attach(ebpf, program, at, btf);
+    tracing::debug!(program, at, took = ?begun.elapsed(), instructions = ?verified(ebpf, program), "attached or refused");
     report.push(Attempt { program: program.to_owned(), refused: result.clone().err() });
     result
+}
+
+/// How many instructions the verifier walked, if the kernel says so (since 5.16). It takes no more than a million.
+fn verified(ebpf: &Ebpf, program: &str) -> Option<u32> {
+    ebpf.program(program)?.info().ok()?.verified_instruction_count()
 }
 
 /// Loads a program, unless that was done before, and attaches it. One whose arguments carry types reads them by plain
