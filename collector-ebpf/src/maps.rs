@@ -20,6 +20,10 @@ pub static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(65_536, 0);
 
+/// `struct sock *` -> who asked for its connection, while the handshake lasts. Beyond its size the oldest goes.
+#[map]
+pub static CONNECTING: LruHashMap<u64, Connecting> = LruHashMap::with_max_entries(4_096, 0);
+
 /// Low bits of the tid -> what the thread is doing. A lookup in an array is a handful of inlined instructions, where a
 /// hash costs a call; two threads that share a slot are told apart by `pid_tgid`, and the later one takes it.
 #[map]
@@ -82,6 +86,22 @@ pub static TLS_RANDOMS: Array<u64> = Array::with_max_entries(limits::TLS_RANDOMS
 /// `pid_tgid` -> what a thread that speaks for sessions without a socket did last.
 #[map]
 pub static TLS_TALKS: LruHashMap<u64, TlsTalk> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Who asked for a connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Connecting {
+    /// When the handshake began.
+    pub begun_ns: u64,
+    /// The thread.
+    pub pid_tgid: u64,
+    /// The process's parent.
+    pub parent: u32,
+    /// Zero.
+    pub _pad: u32,
+    /// The thread's name.
+    pub comm: [u8; limits::COMM_BYTES],
+}
 
 /// A connection, seen from this end.
 #[repr(C)]

@@ -87,7 +87,7 @@ pub fn has_probe_links() -> bool {
 /// How long something may take that should take a moment: a machine may be busy, and a guest is emulated.
 #[must_use]
 pub fn patience() -> Duration {
-    Duration::from_secs(if env::var_os("SPANTAP_BACKENDS").is_some() { 40 } else { 20 })
+    Duration::from_secs(if env::var_os("SPANTAP_BACKENDS").is_some() { 150 } else { 20 })
 }
 
 /// Says that the test does not run, and why.

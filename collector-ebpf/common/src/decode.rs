@@ -34,6 +34,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
     match header.kind {
         kind::OPEN => open(bytes),
         kind::OPEN_UNIX => open_unix(bytes),
+        kind::CONNECT_FAILED => connect_failed(bytes),
         kind::DATA => data(bytes),
         kind::CLOSE => close(bytes),
         kind::EXEC => process(bytes, ProcessChange::Exec),
@@ -85,6 +86,20 @@ fn open_unix(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         netns: open.netns,
         parent: Tgid(open.parent),
         comm: open.comm,
+    }))
+}
+
+fn connect_failed(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
+    let (failed, _) = record::ConnectFailed::ref_from_prefix(bytes).map_err(|_| DecodeError::Short)?;
+    Ok(Event::ConnectFailed(event::ConnectFailed {
+        begun_ns: failed.begun_ns.min(failed.header.boot_ns),
+        boot_ns: failed.header.boot_ns,
+        tgid: Tgid(failed.header.tgid),
+        peer: address(failed.family, &failed.peer, failed.peer_port)?,
+        errno: i32::try_from(failed.error).ok().filter(|&error| error != 0),
+        netns: failed.netns,
+        parent: Tgid(failed.parent),
+        comm: failed.comm,
     }))
 }
 
@@ -254,6 +269,41 @@ mod tests {
         }
         assert_eq!(decode(&unix(b"", b"", 109)), Err(DecodeError::NameTooLong));
         assert_eq!(decode(&unix(b"", b"", 0)[..279]), Err(DecodeError::Short));
+    }
+
+    #[test]
+    fn a_failed_connection_says_why() {
+        let mut failed = record::ConnectFailed {
+            header: record::Header {
+                kind: kind::CONNECT_FAILED,
+                flags: 0,
+                length: 80,
+                boot_ns: 20,
+                tgid: 7,
+                tid: 8,
+            },
+            begun_ns: 12,
+            peer: [0; 16],
+            peer_port: 80,
+            family: 2,
+            error: 111,
+            netns: 1,
+            parent: 2,
+            comm: [0; 16],
+        };
+        failed.peer[..4].copy_from_slice(&[127, 0, 0, 1]);
+        let bytes = raw(&failed);
+        let Ok(Event::ConnectFailed(event)) = decode(&bytes) else { panic!("not a failure") };
+        assert_eq!((event.begun_ns, event.boot_ns, event.errno), (12, 20, Some(111)));
+        assert_eq!((event.tgid, event.peer), (Tgid(7), "127.0.0.1:80".parse().unwrap()));
+        assert_eq!(decode(&bytes[..79]), Err(DecodeError::Short));
+        failed.error = 0;
+        failed.begun_ns = 30;
+        let bytes = raw(&failed);
+        let Ok(Event::ConnectFailed(event)) = decode(&bytes) else { panic!("not a failure") };
+        assert_eq!((event.begun_ns, event.errno), (20, None));
+        failed.family = 1;
+        assert_eq!(decode(&raw(&failed)), Err(DecodeError::UnknownFamily(1)));
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub enum Opener {
 pub enum Event<'a> {
     /// A connection was seen for the first time.
     Open(Open<'a>),
+    /// A connection that a process asked for never came to be.
+    ConnectFailed(ConnectFailed),
     /// Bytes moved.
     Data(Data<'a>),
     /// A connection or a TLS session is over.
@@ -85,6 +87,27 @@ pub struct Open<'a> {
     /// The other end.
     pub peer: Endpoint<&'a [u8]>,
     /// Inode number of the network namespace; 0 if unknown.
+    pub netns: u32,
+    /// The process's parent; 0 if unknown.
+    pub parent: Tgid,
+    /// The thread's name, padded with zeros.
+    pub comm: [u8; COMM_BYTES],
+}
+
+/// A TCP connection that a process asked for never came to be: it was refused, say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConnectFailed {
+    /// When the handshake began.
+    pub begun_ns: u64,
+    /// When it failed.
+    pub boot_ns: u64,
+    /// Who asked for it.
+    pub tgid: Tgid,
+    /// With whom.
+    pub peer: SocketAddr,
+    /// Why, as errno(3) has it; `None` if the process closed the socket before it could be known.
+    pub errno: Option<i32>,
+    /// Inode number of the network namespace.
     pub netns: u32,
     /// The process's parent; 0 if unknown.
     pub parent: Tgid,

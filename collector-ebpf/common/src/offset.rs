@@ -27,6 +27,7 @@ macro_rules! for_each_offset {
             SOCKET_SK = "socket.sk",
             SOCKET_FILE = "socket.file",
             SK_SOCKET = "sock.sk_socket",
+            SK_ERR = "sock.sk_err",
             SK_FAMILY = "sock.__sk_common.skc_family",
             SK_STATE = "sock.__sk_common.skc_state",
             SK_PROTOCOL = "sock.sk_protocol",

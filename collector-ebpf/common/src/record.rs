@@ -23,6 +23,8 @@ pub mod kind {
     pub const MAPPED: u16 = 6;
     /// [`super::OpenUnix`].
     pub const OPEN_UNIX: u16 = 7;
+    /// [`super::ConnectFailed`].
+    pub const CONNECT_FAILED: u16 = 8;
 }
 
 /// Bits of [`Header::flags`].
@@ -116,6 +118,31 @@ pub struct OpenUnix {
     pub peer: [u8; UNIX_NAME_BYTES],
 }
 
+/// A TCP connection that a process asked for never came to be. 80 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "decode", derive(FromBytes, Immutable, KnownLayout))]
+pub struct ConnectFailed {
+    /// What every record begins with; the process is the one that asked, `boot_ns` is when it failed.
+    pub header: Header,
+    /// When the handshake began: `CLOCK_BOOTTIME`, nanoseconds.
+    pub begun_ns: u64,
+    /// As in [`Open::peer`].
+    pub peer: [u8; 16],
+    /// Host byte order.
+    pub peer_port: u16,
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u16,
+    /// Why, as errno(3) has it; 0 if the process closed the socket before it could be known.
+    pub error: u32,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// The process's parent; 0 if unknown.
+    pub parent: u32,
+    /// `task_struct.comm` of the thread.
+    pub comm: [u8; COMM_BYTES],
+}
+
 /// Bytes moved by one call, or by one buffer of a vectored call. 64 bytes, then the payload.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +196,7 @@ pub struct Process {
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Open>() == 96);
 const _: () = assert!(size_of::<OpenUnix>() == 280);
+const _: () = assert!(size_of::<ConnectFailed>() == 80);
 const _: () = assert!(size_of::<Data>() == 64);
 const _: () = assert!(size_of::<Close>() == 56);
 const _: () = assert!(size_of::<Process>() == 40);

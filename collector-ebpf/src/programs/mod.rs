@@ -5,6 +5,7 @@ mod openssl;
 mod plain;
 mod process;
 mod socket_call;
+mod socket_connect;
 mod socket_fentry;
 mod socket_kprobe;
 pub mod socket_life;

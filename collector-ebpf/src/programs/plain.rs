@@ -9,7 +9,7 @@
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use spantap_ebpf_common::Counter;
 
-use super::{process, socket_life, socket_syscall, socket_traced};
+use super::{process, socket_connect, socket_life, socket_syscall, socket_traced};
 use crate::{
     counters,
     maps::Buffers,
@@ -43,6 +43,12 @@ pub fn plain_sendmsg_locked(_ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn plain_set_state(ctx: TracePointContext) -> u32 {
     count(state_changed(&ctx))
+}
+
+/// The same, for connections that fail.
+#[tracepoint]
+pub fn plain_connect_state(ctx: TracePointContext) -> u32 {
+    count(connect_state_changed(&ctx))
 }
 
 /// Hooks `include/trace/events/mmap.h: vm_unmapped_area`.
@@ -99,6 +105,13 @@ fn state_changed(ctx: &TracePointContext) -> Result<(), Counter> {
     let sk = field(ctx, settings::EVENT_STATE_SK.load())?;
     let from = field(ctx, settings::EVENT_STATE_OLD.load())?;
     socket_traced::state_changed(sk, from, field(ctx, settings::EVENT_STATE_NEW.load())?)
+}
+
+#[inline(always)]
+fn connect_state_changed(ctx: &TracePointContext) -> Result<(), Counter> {
+    let sk = field(ctx, settings::EVENT_STATE_SK.load())?;
+    let from = field(ctx, settings::EVENT_STATE_OLD.load())?;
+    socket_connect::state_changed(sk, from, field(ctx, settings::EVENT_STATE_NEW.load())?)
 }
 
 /// A field of the event: an integer or a pointer. The verifier allows no load at an offset that it did not see in the

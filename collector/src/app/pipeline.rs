@@ -102,6 +102,10 @@ impl Pipeline {
                 self.services.of_child(open.tgid, open.parent, &open.comm);
                 self.selection.know(open.tgid, &open.comm);
             }
+            Event::ConnectFailed(failed) => {
+                let reason = failed.errno.map(std::io::Error::from_raw_os_error);
+                tracing::debug!(pid = failed.tgid.0, peer = %failed.peer, ?reason, "a connection failed");
+            }
             _ => {}
         }
         self.table.on_event(event, &mut self.finished);

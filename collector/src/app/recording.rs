@@ -78,6 +78,7 @@ fn time_of(event: &Event<'_>) -> u64 {
         Event::Open(open) => open.boot_ns,
         Event::Data(data) => data.last_ns,
         Event::Close(close) => close.boot_ns,
+        Event::ConnectFailed(failed) => failed.boot_ns,
         Event::Process(process) => process.boot_ns,
     }
 }

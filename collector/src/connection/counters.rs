@@ -28,6 +28,8 @@ macro_rules! counters {
 counters! {
     /// Connections that were announced.
     open_events,
+    /// Connections that a process asked for and did not get.
+    failed_connects,
     /// Calls that moved bytes.
     data_events,
     /// Connections and TLS sessions that ended.

@@ -140,6 +140,7 @@ impl Table {
             }
             Event::Open(open) => self.on_open(open),
             Event::Close(close) => self.on_close(close, out),
+            Event::ConnectFailed(_) => self.shared.counters.failed_connects += 1,
             // Its sockets are closed by the kernel, which is reported by itself.
             Event::Process(_) => self.shared.counters.process_events += 1,
         }

@@ -63,6 +63,7 @@ const fn useful(program: &'static str, at: &'static str) -> Hook {
 /// Whatever the backend: the ends of connections, the beginnings and ends of processes.
 const COMMON: &[Hook] = &[
     useful("tcp_destroy_sock", "tcp_destroy_sock"),
+    useful("connect_state", "inet_sock_set_state"),
     useful("sched_process_exec", "sched_process_exec"),
     useful("sched_process_exit", "sched_process_exit"),
 ];
@@ -90,6 +91,7 @@ const SYSCALLS_PLAIN: &[Hook] =
 
 const COMMON_PLAIN: &[Hook] = &[
     useful("plain_destroy_sock", "tcp/tcp_destroy_sock"),
+    useful("plain_connect_state", "sock/inet_sock_set_state"),
     useful("plain_process_exec", "sched/sched_process_exec"),
     useful("plain_process_exit", "sched/sched_process_exit"),
 ];

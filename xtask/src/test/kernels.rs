@@ -65,7 +65,7 @@ pub(super) fn run() -> Result<Outcome> {
         for (name, command, backends) in runs {
             let log = logs.join(format!("{}-{name}.log", image.series));
             let began = Instant::now();
-            let ended = vm::boot(&vm::Boot {
+            let boot = vm::Boot {
                 image,
                 memory_mib: 2048,
                 cpus: 2,
@@ -73,7 +73,12 @@ pub(super) fn run() -> Result<Outcome> {
                 modules: &[],
                 command: &command,
                 output: Some(&log),
-            })?;
+            };
+            let mut ended = vm::boot(&boot)?;
+            if ended == vm::Ended::Died && fs::read_to_string(&log)?.contains(QEMU_FAILED) {
+                println!("QEMU itself has failed, once more: {}", fs::read_to_string(&log)?.trim());
+                ended = vm::boot(&boot)?;
+            }
             let took = began.elapsed().as_secs_f64();
             let what = format!("Linux {}: {name} ({backends})", image.release);
             if ended == vm::Ended::Status(0) && passed(&log)? {
@@ -86,6 +91,9 @@ pub(super) fn run() -> Result<Outcome> {
     }
     if failed.is_empty() { Ok(Outcome::Passed) } else { bail!("on Linux {}", failed.join(", ")) }
 }
+
+/// An assertion of the emulator's own code, which speaks neither for nor against the guest.
+const QEMU_FAILED: &str = "qemu-system-x86_64: ";
 
 fn command(agent: &Path, test: &Path, auto: &str, backends: &str) -> Vec<OsString> {
     let mut bin = OsString::from("SPANTAP_BIN=");
