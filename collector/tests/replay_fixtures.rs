@@ -53,7 +53,9 @@ fn replay(name: &str) -> Heard {
             stream.extend(data.bytes);
             stream.resize((data.position + data.size) as usize, b'?');
         }
-        Event::Process(_) => panic!("a capture knows no processes"),
+        Event::Process(_) | Event::ConnectFailed(_) => {
+            panic!("a capture knows neither processes nor intentions")
+        }
     });
     result.expect("the capture is whole");
     assert_eq!(opened, closed);

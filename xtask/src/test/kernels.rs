@@ -34,7 +34,7 @@ const BACKENDS: &[(&str, &str, &str)] = &[
 ];
 
 /// How long one kernel may take; a minute is usual.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 pub(super) fn run() -> Result<Outcome> {
     if !is_root() {

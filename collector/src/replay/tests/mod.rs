@@ -36,7 +36,7 @@ fn replay(file: &[u8]) -> Heard {
     let result = replay.read(Path::new("test.pcap"), file, &mut |event| match event {
         Event::Open(open) => heard.opens.push(owned(open)),
         Event::Close(close) => heard.closes.push(*close),
-        Event::Process(_) => {}
+        Event::Process(_) | Event::ConnectFailed(_) => {}
         Event::Data(data) => {
             let stream = if data.flow == Flow::Received { &mut heard.received } else { &mut heard.sent };
             if heard.opens.len() < 2 && data.position < 1 << 20 && data.size < 1 << 20 {
