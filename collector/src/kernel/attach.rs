@@ -190,7 +190,7 @@ impl Attacher {
         let refused = self.load_once();
         report.extend(PROGRAMS.iter().map(|&program| {
             let reason = refused.iter().find_map(|text| text.strip_prefix(program)?.strip_prefix(": "));
-            Attempt { program: program.to_owned(), refused: reason.map(str::to_owned) }
+            Attempt { program: program.to_owned(), refused: reason.map(str::to_owned), verified: None }
         }));
         if self.multi.is_some() {
             return Ok(Way::Links); // That was tried when they were chosen.

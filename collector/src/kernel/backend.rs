@@ -39,6 +39,8 @@ pub struct Attempt {
     pub program: String,
     /// Why it was refused, with the last lines of the verifier's log.
     pub refused: Option<String>,
+    /// How many instructions the verifier walked, if the kernel says so (since 5.16). It takes no more than a million.
+    pub verified: Option<u32>,
 }
 
 /// A program that could not be attached, and why.
@@ -261,12 +263,13 @@ fn attach_one(
     tracing::debug!(program, at, "loading and attaching");
     let begun = Instant::now();
     let result = load_and_attach(ebpf, program, at, btf);
-    tracing::debug!(program, at, took = ?begun.elapsed(), instructions = ?verified(ebpf, program), "attached or refused");
-    report.push(Attempt { program: program.to_owned(), refused: result.clone().err() });
+    let verified = verified(ebpf, program);
+    tracing::debug!(program, at, took = ?begun.elapsed(), ?verified, "attached or refused");
+    report.push(Attempt { program: program.to_owned(), refused: result.clone().err(), verified });
     result
 }
 
-/// How many instructions the verifier walked, if the kernel says so (since 5.16). It takes no more than a million.
+/// See [`Attempt::verified`].
 fn verified(ebpf: &Ebpf, program: &str) -> Option<u32> {
     ebpf.program(program)?.info().ok()?.verified_instruction_count()
 }

@@ -251,7 +251,13 @@ fn refused(backend: Backend, error: &KernelError, status: Status) -> Finding {
 fn add_programs(findings: &mut Vec<Finding>, trial: Trial) {
     for attempt in trial.attempts {
         let (status, found) = match attempt.refused {
-            None => (Status::Works, "loaded and attached".to_owned()),
+            None => (
+                Status::Works,
+                match attempt.verified {
+                    Some(verified) => format!("loaded and attached ({verified} instructions verified)"),
+                    None => "loaded and attached".to_owned(),
+                },
+            ),
             Some(reason) if trial.degraded.contains(&attempt.program) => {
                 (Status::Part, format!("refused: {reason}"))
             }
@@ -296,7 +302,8 @@ mod tests {
     use crate::kernel::Attempt;
 
     fn trial(program: &str, refused: Option<&str>, degraded: &[&str]) -> Trial {
-        let attempt = Attempt { program: program.to_owned(), refused: refused.map(str::to_owned) };
+        let attempt =
+            Attempt { program: program.to_owned(), refused: refused.map(str::to_owned), verified: None };
         let degraded = degraded.iter().map(|name| (*name).to_owned()).collect();
         Trial { outcome: Ok(Backend::Syscalls), attempts: vec![attempt], degraded, without_unix: None }
     }
