@@ -2,8 +2,12 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
-use crate::ALL;
+use super::{
+    runs::{chunks_of, run_with_gaps},
+    truth::check_found,
+    *,
+};
+use crate::{ALL, Direction, Protocol, Sniff};
 
 fn fixtures(protocol: &dyn Protocol) -> Vec<Fixture> {
     let folder = format!("{}/src/{}/fixtures", env!("CARGO_MANIFEST_DIR"), protocol.name());
