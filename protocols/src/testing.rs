@@ -7,6 +7,7 @@ mod checks;
 mod driver;
 mod fixture;
 mod foreign;
+mod noise;
 mod render;
 mod runs;
 #[cfg(test)]
@@ -14,11 +15,12 @@ mod tests;
 mod truth;
 
 pub use checks::{
-    check_copy_limits, check_foreign, check_gaps, check_garbage, check_late_join, check_lost_calls,
-    check_prefixes, check_splits,
+    Loss, check_copy_limits, check_foreign, check_gaps, check_garbage, check_late_join, check_lost_calls,
+    check_prefixes, check_random_loss, check_splits,
 };
 pub use driver::Driver;
-pub use fixture::{Chunk, Fixture};
+pub use fixture::{Chunk, Fixture, fixtures};
 pub use foreign::FOREIGN;
+pub use noise::Noise;
 pub use render::render;
 pub use runs::{run, run_copying};

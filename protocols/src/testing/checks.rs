@@ -1,9 +1,9 @@
 //! What every parser owes on every fixture: one function for each promise. They panic where it is broken.
 
 use super::{
-    Chunk, Driver, FOREIGN, Fixture, render, run, run_copying,
+    Chunk, Driver, FOREIGN, Fixture, Noise, render, run, run_copying,
     runs::{chunks_of, positions, run_cut, run_with_gaps},
-    truth::{Recovery, check_found},
+    truth::{Recovery, check_found, found_again},
 };
 use crate::{
     exchange::Exchange,
@@ -122,6 +122,89 @@ pub fn check_lost_calls(protocol: &dyn Protocol, fixture: &Fixture) {
 
 /// Calls of a long fixture that are lost.
 const LOST_CALLS_MAX: usize = 200;
+
+/// What random loss left of a fixture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Calls, and how many of them were lost.
+    pub calls: u64,
+    /// See `calls`.
+    pub lost_calls: u64,
+    /// Exchanges without loss, and how many were found with it.
+    pub exchanges: u64,
+    /// See `exchanges`.
+    pub found: u64,
+    /// Exchanges that begin after the one that follows the last loss, where the parser must find back; how many it did.
+    pub later: u64,
+    /// See `later`.
+    pub later_found: u64,
+    /// What the parser says that it could not report, see [`crate::Parser::dropped`]: messages, not exchanges.
+    pub dropped: u64,
+}
+
+impl Loss {
+    /// Adds another one.
+    pub fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.lost_calls += other.lost_calls;
+        self.exchanges += other.exchanges;
+        self.found += other.found;
+        self.later += other.later;
+        self.later_found += other.later_found;
+        self.dropped += other.dropped;
+    }
+}
+
+/// One call in `one_in` is lost, by chance; noticed as in [`check_lost_calls`]: what comes out is true.
+/// How much of what follows the loss is found again is for the caller to judge.
+///
+/// # Panics
+/// If not so.
+#[must_use]
+pub fn check_random_loss(protocol: &dyn Protocol, fixture: &Fixture, seed: u64, one_in: u64) -> Loss {
+    let truth = run(protocol, fixture);
+    let mut noise = Noise::new(seed);
+    let mut driver = Driver::new(protocol, fixture.context(true));
+    let mut missing = [0; 2];
+    let mut after = BootNanos(0);
+    let mut lost = Vec::new();
+    let end = fixture.closed_at();
+    for (index, Chunk { direction, first_at, last_at, bytes }) in fixture.chunks.iter().enumerate() {
+        let missing = &mut missing[*direction as usize];
+        if noise.below(one_in) == 0 {
+            *missing += bytes.len() as u64;
+            lost.push(index);
+            continue;
+        }
+        if *missing > 0 {
+            driver.gap(*direction, *first_at, *last_at, std::mem::take(missing));
+            after = *last_at;
+        }
+        driver.feed(*direction, *first_at, *last_at, bytes);
+    }
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        let missing = missing[direction as usize];
+        if missing > 0 {
+            driver.gap(direction, end, end, missing);
+            after = end;
+        }
+    }
+    driver.close(end);
+    let what =
+        format!("{}: calls {lost:?} are lost, the parser is: {}", fixture.name, driver.parser().lost());
+    check_found(&driver.exchanges, &truth, after, Recovery::None, &what);
+    let later = found_again(&driver.exchanges, &truth, after, fixture.recovery());
+    assert!(!lost.is_empty() || driver.exchanges == truth, "{what}: nothing is lost");
+    Loss {
+        calls: fixture.chunks.len() as u64,
+        lost_calls: lost.len() as u64,
+        exchanges: truth.len() as u64,
+        found: driver.exchanges.len() as u64,
+        later: later.len() as u64,
+        later_found: later.iter().filter(|(_, is_found)| *is_found).count() as u64,
+        dropped: driver.parser().dropped(),
+    }
+}
 
 /// Of each call only a prefix was copied, however short: what comes out is true. Also if that may not be the start.
 ///

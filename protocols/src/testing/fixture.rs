@@ -1,7 +1,7 @@
 //! A recorded conversation, and the text form that it is kept in.
 
 use super::truth::Recovery;
-use crate::protocol::{BootNanos, Direction, OpenContext, Role};
+use crate::protocol::{BootNanos, Direction, OpenContext, Protocol, Role};
 
 /// What one system call sent or received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,27 @@ impl Fixture {
     pub(super) fn closed_at(&self) -> BootNanos {
         BootNanos(self.chunks.last().map_or(0, |chunk| chunk.last_at.0) + 1000)
     }
+}
+
+/// The fixtures of a protocol's folder, in the order of their names.
+///
+/// # Panics
+/// If there is none, or one cannot be read.
+#[must_use]
+pub fn fixtures(protocol: &dyn Protocol) -> Vec<Fixture> {
+    let folder = format!("{}/src/{}/fixtures", env!("CARGO_MANIFEST_DIR"), protocol.name());
+    let mut paths: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{folder}: {error}"))
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{folder} holds no fixture");
+    let read = |path: &std::path::PathBuf| {
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        Fixture::parse(&name, &std::fs::read_to_string(path).expect("text"))
+    };
+    paths.iter().map(read).collect()
 }
 
 fn unescape(line: &str, bytes: &mut Vec<u8>) {

@@ -44,23 +44,37 @@ pub(super) fn check_found(
             ),
         }
     }
-    if recovery != Recovery::None {
-        let mut later = truth.iter().filter(|exchange| exchange.start > after);
-        // One request may be several exchanges: the statements of a query.
-        let first = later.next().map(|exchange| exchange.start);
-        for expected in later.filter(|exchange| Some(exchange.start) != first) {
-            let is_found = |candidate: &Exchange| match recovery {
-                Recovery::Partly => candidate.end == expected.end && is_part_of(candidate, expected),
-                _ => is_found_again(candidate, expected),
-            };
-            assert!(
-                found.iter().any(is_found),
-                "{what}: not found again:\n{}among:\n{}",
-                render(std::slice::from_ref(expected)),
-                render(found)
-            );
-        }
+    for (expected, is_found) in found_again(found, truth, after, recovery) {
+        assert!(
+            is_found,
+            "{what}: not found again:\n{}among:\n{}",
+            render(std::slice::from_ref(expected)),
+            render(found)
+        );
     }
+}
+
+/// All but the first of the true exchanges that begin after `after`, and whether they are there; none without recovery.
+pub(super) fn found_again<'a>(
+    found: &[Exchange],
+    truth: &'a [Exchange],
+    after: BootNanos,
+    recovery: Recovery,
+) -> Vec<(&'a Exchange, bool)> {
+    if recovery == Recovery::None {
+        return Vec::new();
+    }
+    let mut later = truth.iter().filter(|exchange| exchange.start > after);
+    // One request may be several exchanges: the statements of a query.
+    let first = later.next().map(|exchange| exchange.start);
+    let is_found = |expected: &Exchange| {
+        found.iter().any(|candidate| match recovery {
+            Recovery::Partly => candidate.end == expected.end && is_part_of(candidate, expected),
+            _ => is_found_again(candidate, expected),
+        })
+    };
+    let expected = later.filter(|exchange| Some(exchange.start) != first);
+    expected.map(|expected| (expected, is_found(expected))).collect()
 }
 
 /// As it is, but for what only an earlier message said.
