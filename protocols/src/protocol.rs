@@ -2,7 +2,7 @@
 //!
 //! Three things are law. Time comes in as an argument. A [`Gap`] is a normal input (prefixes are copied by design and
 //! bytes are lost under load), after which a parser says less, never something wrong. And every parser passes the same
-//! harness, see `testing.rs`.
+//! harness, see `testing`.
 
 use crate::exchange::Exchange;
 

@@ -232,8 +232,8 @@ fn bounded(text: &[u8]) -> (&[u8], bool) {
     }
 }
 
-/// As text: control characters other than line ends and tabs, and what is no UTF-8, become U+FFFD, but for a character
-/// that was cut in half at the end.
+/// As text: control characters other than line ends and tabs, and what is no UTF-8, become U+FFFD, as many as there is
+/// room for.
 fn clean(bytes: &[u8]) -> CompactString {
     let harmless = |text: &str| {
         !text.bytes().any(|byte| (byte < b' ' && !matches!(byte, b'\n' | b'\r' | b'\t')) || byte == 0x7f)
@@ -246,9 +246,14 @@ fn clean(bytes: &[u8]) -> CompactString {
     }
     let mut text = CompactString::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        text.extend(chunk.valid().chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }));
-        if !chunk.invalid().is_empty() && text.len() + 3 <= limits::QUERY_TEXT_BYTES_MAX {
-            text.push('\u{fffd}');
+        let invalid = (!chunk.invalid().is_empty()).then_some('\u{fffd}');
+        let shown = chunk.valid().chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c });
+        for c in shown.chain(invalid) {
+            // It is longer than what it stands for.
+            if text.len() + c.len_utf8() > limits::QUERY_TEXT_BYTES_MAX {
+                return text;
+            }
+            text.push(c);
         }
     }
     text

@@ -167,7 +167,9 @@ impl Summary {
     fn push(&mut self, text: &[u8]) {
         let space = usize::from(!self.text.is_empty());
         self.full |= self.text.len() + space + text.len() > limits::QUERY_SUMMARY_BYTES_MAX
-            || text.iter().any(u8::is_ascii_control);
+            || text.iter().any(u8::is_ascii_control)
+            // What stands for other bytes is longer than they are.
+            || str::from_utf8(text).is_err();
         if !self.full {
             if space > 0 {
                 self.text.push(b' ');
@@ -234,7 +236,7 @@ impl Summary {
             }
             Place::Dot(list, at) => {
                 let room = self.text.len() + 1 + text.len() <= limits::QUERY_SUMMARY_BYTES_MAX;
-                if !self.full && room {
+                if !self.full && room && str::from_utf8(text).is_ok() {
                     self.text.push(b'.');
                     self.text.extend_from_slice(text);
                 } else {

@@ -1,6 +1,7 @@
 //! What becomes of statements, and the cases that the conventions publish.
 
 use super::{Statement, prepared, simple};
+use crate::limits::{QUERY_SUMMARY_BYTES_MAX, QUERY_TEXT_BYTES_MAX};
 
 /// The text and the summary of a query that holds one statement.
 fn one(text: &str) -> (String, String) {
@@ -219,4 +220,20 @@ fn the_published_cases_pass() {
         count += 1;
     }
     assert_eq!(count, 24);
+}
+
+#[test]
+fn what_stands_for_other_bytes_does_not_exceed_the_limits() {
+    // Each becomes three bytes.
+    for byte in [0x01, 0xff] {
+        let text = [&b"SELECT "[..], &[byte; 4_000]].concat();
+        let shown = simple(&text, false);
+        assert!(shown[0].text.len() <= QUERY_TEXT_BYTES_MAX, "{}", shown[0].text.len());
+        assert!(shown[0].text.ends_with('\u{fffd}'));
+    }
+    for table in [&b""[..], b"s."] {
+        let text = [&b"SELECT * FROM "[..], table, &[0xff; 240], b", t"].concat();
+        let summary = &simple(&text, false)[0].summary;
+        assert!(summary.len() <= QUERY_SUMMARY_BYTES_MAX && !summary.contains('\u{fffd}'), "{summary:?}");
+    }
 }

@@ -25,7 +25,8 @@ impl Source {
     pub(crate) fn is_test(&self) -> bool {
         let name = self.path.rsplit('/').next().unwrap_or_default();
         let is_name = name == "tests.rs" || name.ends_with("_tests.rs") || name == "testing.rs";
-        is_name || self.path.starts_with("tests/") || self.path.contains("/tests/")
+        let below = ["/tests/", "/testing/"].iter().any(|folder| self.path.contains(folder));
+        is_name || below || self.path.starts_with("tests/")
     }
 
     /// The code before the tests, which stand last; nothing of a file that is all tests.

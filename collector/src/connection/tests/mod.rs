@@ -2,6 +2,7 @@
 
 mod bounds;
 mod chaos;
+mod confusion;
 mod cut;
 mod layers;
 mod order;
