@@ -170,6 +170,11 @@ impl Outputs {
         Ok(outputs)
     }
 
+    /// One more way out for spans.
+    pub fn add(&mut self, exporter: Box<dyn Exporter>) {
+        self.spans.push(exporter);
+    }
+
     fn stdout(&mut self, pressure: Pressure) -> Result<Output, WiringError> {
         let output = Output::stdout(pressure).map_err(|error| unusable("standard output", &error))?;
         self.printed.push(output.stats());

@@ -433,28 +433,4 @@ mod tests {
         assert_eq!(metrics.collect(now()).services.len(), 1);
         assert!(metrics.is_empty());
     }
-
-    /// `cargo test --release -p spantap --lib -- --ignored --nocapture cost_of`
-    #[test]
-    #[ignore = "a measurement, not a test"]
-    fn cost_of_a_record() {
-        let mut metrics = Aggregator::new(MetricSettings::default());
-        let records: Vec<_> = (0..1000)
-            .map(|at| {
-                let mut record = record(Role::Server, 200 + at / 200);
-                record.service = service(u32::try_from(at % 20).unwrap(), "shop");
-                let route = format_compact!("/api/{}/{{id}}", at / 20 % 10);
-                record.attributes.push(key::HTTP_ROUTE, Value::Text(route));
-                record
-            })
-            .collect();
-        for round in 0..3 {
-            let begin = std::time::Instant::now();
-            for _ in 0..1000 {
-                records.iter().for_each(|record| metrics.record(record));
-            }
-            let ns = begin.elapsed().as_nanos() as f64 / 1e6;
-            println!("round {round}: {ns:.1} ns per record, {} series", metrics.len());
-        }
-    }
 }

@@ -5,7 +5,6 @@ mod chaos;
 mod cut;
 mod layers;
 mod order;
-mod speed;
 pub(crate) mod toy;
 mod verdicts;
 
