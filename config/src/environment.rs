@@ -15,6 +15,7 @@ use crate::meter_provider::{HistogramAggregation, MetricReader, Temporality};
 use crate::pairs;
 use crate::resource::{Attribute, AttributeValue};
 use crate::root::{Config, LogLevel};
+use crate::stability::{self, StabilityOptIn};
 use crate::tracer_provider::BatchProcessor;
 
 /// What the environment asks for.
@@ -63,6 +64,7 @@ impl Config {
             config.resource.put(Attribute { name, value: AttributeValue::String(value) });
         }
         reader.set("OTEL_LOG_LEVEL", &mut config.log_level, log_level);
+        config.spantap.semconv_stability_opt_in = reader.stability();
         let exporters = reader.exporters(Signal::Traces);
         config.tracer_provider.processors = exporters.into_iter().map(|to| reader.batch(to)).collect();
         let exporters = reader.exporters(Signal::Metrics);
@@ -101,6 +103,17 @@ impl Variables<'_> {
                 None
             }
         }
+    }
+
+    fn stability(&mut self) -> StabilityOptIn {
+        const NAME: &str = "OTEL_SEMCONV_STABILITY_OPT_IN";
+        let text = (self.env)(NAME).unwrap_or_default();
+        let (opted, unknown) = StabilityOptIn::parse(&text);
+        // One that is for other programs must not switch off what is for us.
+        for value in unknown {
+            self.warnings.push(format!("{NAME}: `{value:.40}` is ignored; known are {}", stability::KNOWN));
+        }
+        opted
     }
 
     fn set<T>(&mut self, name: &str, target: &mut T, read: impl FnOnce(&str) -> Result<T, String>) {
@@ -438,6 +451,16 @@ mod tests {
             assert_eq!(from.warnings.len(), warnings, "{name}={value}");
             assert!(from.warnings.iter().all(|warning| warning.starts_with(name)));
         }
+    }
+
+    #[test]
+    fn older_names_are_opted_for() {
+        let name = "OTEL_SEMCONV_STABILITY_OPT_IN";
+        let from = read(&[(name, "database/dup,http,gibberish")]);
+        let expected = StabilityOptIn { database: true, ..StabilityOptIn::default() };
+        assert_eq!(from.config.spantap.semconv_stability_opt_in, expected);
+        assert_eq!(from.warnings.len(), 1);
+        assert!(from.warnings[0].starts_with(name) && from.warnings[0].contains("`gibberish`"));
     }
 
     #[test]

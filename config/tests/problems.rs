@@ -125,6 +125,7 @@ fn each_mistake_has_its_message() {
         (ours("protocols: {http1: {enable: false}}"), "did you mean `enabled`?"),
         (ours("protocols: {mysql: {}}"), "known here: http1, http2, redis"),
         (ours("routes: {patterns: [users]}"), "must begin with /"),
+        (ours("semconv_stability_opt_in: http/old"), "names conventions that are not known"),
         (ours("routes: {unmatched: false}"), "expected heuristic, wildcard or off, found the boolean `false`"),
         (ours("stdout: {format: json}"), "expected pretty, otlp-json or none"),
         (ours("shutdown_timeout: 1d"), "out of range, expected 0s to 10m"),

@@ -9,6 +9,8 @@ pub mod exchange;
 pub mod http;
 pub mod http1;
 pub mod http2;
+#[cfg(test)]
+mod kindling_tests;
 pub mod limits;
 pub mod postgresql;
 pub mod protocol;

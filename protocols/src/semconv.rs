@@ -2,6 +2,8 @@
 //!
 //! Source: <https://github.com/open-telemetry/semantic-conventions/tree/v1.44.0/docs>.
 
+pub mod older;
+
 /// `schema_url` of everything emitted.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
@@ -85,6 +87,27 @@ pub mod truncated {
     pub const QUERY: &str = "query";
 }
 
+/// Values of [`key::RPC_RESPONSE_STATUS_CODE`] of gRPC, by their numbers: <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>
+pub const GRPC_STATUSES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 /// Values of [`key::DB_SYSTEM_NAME`].
 pub mod db_system {
     /// PostgreSQL.
@@ -112,12 +135,21 @@ pub struct Metric {
     pub name: &'static str,
     /// What it says, in one line.
     pub description: &'static str,
-    /// Its unit (UCUM).
+    /// Its unit (UCUM): seconds, or of older metrics milliseconds.
     pub unit: &'static str,
     /// Upper bounds of the explicit buckets, in `unit`, ascending.
     pub bounds: &'static [f64],
     /// The attributes that become dimensions; those that the exchange lacks are left out.
     pub dimensions: &'static [&'static str],
+}
+
+impl Metric {
+    /// A duration in this metric's unit.
+    #[must_use]
+    pub fn duration(&self, ns: u64) -> f64 {
+        // 2^53 ns is 104 days.
+        ns as f64 / if self.unit == "ms" { 1e6 } else { 1e9 }
+    }
 }
 
 /// The bounds that the conventions advise for durations of HTTP and RPC, in seconds.

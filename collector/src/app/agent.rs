@@ -103,7 +103,10 @@ impl Agent {
             Table::new(wiring::table_settings(&config.spantap.limits), enabled_protocols(config)),
             Services::new(common),
             Naming::Processes,
-            Processors::standard(wiring::route_settings(&config.spantap.routes)),
+            Processors::standard(
+                wiring::route_settings(&config.spantap.routes),
+                wiring::older_names(config.spantap.semconv_stability_opt_in),
+            ),
             outputs,
             Clock::system(),
         );

@@ -52,7 +52,10 @@ pub fn replay(
         Table::new(wiring::table_settings(&config.spantap.limits), protocols),
         Services::new(common),
         naming,
-        Processors::standard(wiring::route_settings(&config.spantap.routes)),
+        Processors::standard(
+            wiring::route_settings(&config.spantap.routes),
+            wiring::older_names(config.spantap.semconv_stability_opt_in),
+        ),
         outputs,
         Clock::fixed(0),
     );

@@ -23,7 +23,7 @@ use crate::{
     },
     kernel,
     processors::{RouteSettings, Unmatched},
-    telemetry::{Record, Temporality, UnixNanos, metrics},
+    telemetry::{OlderNames, Record, Temporality, UnixNanos, metrics},
 };
 
 /// What a span takes on the wire, about: the standard settings count spans, the exporter counts bytes. With it the
@@ -149,6 +149,7 @@ impl Outputs {
             outputs.readers.push(Reader {
                 aggregator: metrics::Aggregator::new(metrics::MetricSettings {
                     temporality,
+                    older: older_names(config.spantap.semconv_stability_opt_in),
                     ..Default::default()
                 }),
                 exporter,
@@ -168,6 +169,11 @@ impl Outputs {
         let output = outputs.stdout(pressure)?;
         outputs.spans.push(Box::new(Pretty::new(output, true)));
         Ok(outputs)
+    }
+
+    /// One more way out for spans.
+    pub fn add(&mut self, exporter: Box<dyn Exporter>) {
+        self.spans.push(exporter);
     }
 
     fn stdout(&mut self, pressure: Pressure) -> Result<Output, WiringError> {
@@ -374,6 +380,11 @@ pub(super) fn table_settings(limits: &config::Limits) -> connection::Settings {
         retained_bytes_max: usize::try_from(limits.retained_bytes.bytes()).unwrap_or(usize::MAX),
         ..Default::default()
     }
+}
+
+/// Which older names are added.
+pub(super) fn older_names(opted: config::StabilityOptIn) -> OlderNames {
+    OlderNames { http: opted.http, database: opted.database, rpc: opted.rpc }
 }
 
 /// How routes are named.

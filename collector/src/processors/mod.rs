@@ -1,5 +1,6 @@
 //! Changes records, or drops them, between the connection layer and the exporters: an ordered list.
 
+mod older_names;
 pub mod routes;
 pub mod telemetry_backends;
 mod template;
@@ -7,7 +8,7 @@ mod template;
 pub use routes::{RouteSettings, Routes, Unmatched};
 pub use telemetry_backends::TelemetryBackends;
 
-use crate::telemetry::Record;
+use crate::telemetry::{OlderNames, Record};
 
 /// What becomes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +36,15 @@ pub trait Processor: Send {
 pub struct Processors(Vec<(Box<dyn Processor>, u64)>);
 
 impl Processors {
-    /// The default list: what must not be seen at all first, then what names spans.
+    /// The default list: what must not be seen at all first, then what names spans, then older names of it all.
     #[must_use]
-    pub fn standard(routes: RouteSettings) -> Self {
+    pub fn standard(routes: RouteSettings, older: OlderNames) -> Self {
         let mut list = Self::default();
         list.push(Box::new(TelemetryBackends));
         list.push(Box::new(Routes::new(routes)));
+        if older.any() {
+            list.push(Box::new(older));
+        }
         list
     }
 

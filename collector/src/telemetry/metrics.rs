@@ -15,7 +15,7 @@ use hashbrown::HashTable;
 use spantap_protocols::{Value, semconv::Metric};
 
 use super::{
-    Record, Service, UnixNanos,
+    OlderNames, Record, Service, UnixNanos,
     histogram::{Exemplar, Histogram},
     snapshot::{Dimensions, HistogramPoint, MetricPoints, MetricsSnapshot, ServiceMetrics, Temporality},
 };
@@ -35,6 +35,8 @@ pub struct MetricSettings {
     pub series_max: u32,
     /// A series without a value for so long is forgotten, in nanoseconds.
     pub idle_ns: u64,
+    /// Records count into the older metrics of these conventions too.
+    pub older: OlderNames,
 }
 
 impl Default for MetricSettings {
@@ -44,6 +46,7 @@ impl Default for MetricSettings {
             series_max_per_service: 2_000,
             series_max: 20_000,
             idle_ns: 3_600_000_000_000,
+            older: OlderNames::default(),
         }
     }
 }
@@ -98,6 +101,15 @@ impl Aggregator {
     /// Counts a record's duration, if it names a metric.
     pub fn record(&mut self, record: &Record) {
         let Some(metric) = record.metric else { return };
+        self.count(record, metric);
+        if self.settings.older.any()
+            && let Some(older) = self.settings.older.metric(metric)
+        {
+            self.count(record, older);
+        }
+    }
+
+    fn count(&mut self, record: &Record, metric: &'static Metric) {
         let picked = Picked::of(record, metric);
         let hash = picked.hash(&self.hasher, record.service.id, metric);
         let found = self.series.find_mut(hash, |series| {
@@ -231,16 +243,16 @@ impl Aggregator {
 
 impl Series {
     fn record(&mut self, record: &Record) {
-        // Every metric so far is a duration in seconds; 2^53 ns is 104 days.
-        let seconds = record.duration_ns() as f64 / 1e9;
+        // Every metric so far is a duration.
+        let value = self.metric.duration(record.duration_ns());
         let exemplar = record.trace.flags.is_sampled().then_some(Exemplar {
-            value: seconds,
+            value,
             time: record.end,
             trace_id: record.trace.trace_id,
             span_id: record.trace.span_id,
         });
         self.last = self.last.max(record.end);
-        self.histogram.record(self.metric.bounds, seconds, exemplar);
+        self.histogram.record(self.metric.bounds, value, exemplar);
     }
 
     fn point(&self) -> HistogramPoint {
@@ -432,29 +444,5 @@ mod tests {
         metrics.record(&record(Role::Server, 200));
         assert_eq!(metrics.collect(now()).services.len(), 1);
         assert!(metrics.is_empty());
-    }
-
-    /// `cargo test --release -p spantap --lib -- --ignored --nocapture cost_of`
-    #[test]
-    #[ignore = "a measurement, not a test"]
-    fn cost_of_a_record() {
-        let mut metrics = Aggregator::new(MetricSettings::default());
-        let records: Vec<_> = (0..1000)
-            .map(|at| {
-                let mut record = record(Role::Server, 200 + at / 200);
-                record.service = service(u32::try_from(at % 20).unwrap(), "shop");
-                let route = format_compact!("/api/{}/{{id}}", at / 20 % 10);
-                record.attributes.push(key::HTTP_ROUTE, Value::Text(route));
-                record
-            })
-            .collect();
-        for round in 0..3 {
-            let begin = std::time::Instant::now();
-            for _ in 0..1000 {
-                records.iter().for_each(|record| metrics.record(record));
-            }
-            let ns = begin.elapsed().as_nanos() as f64 / 1e6;
-            println!("round {round}: {ns:.1} ns per record, {} series", metrics.len());
-        }
     }
 }

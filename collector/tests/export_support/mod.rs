@@ -16,8 +16,8 @@ use spantap::{
     },
     processors::{Processors, RouteSettings, Verdict},
     telemetry::{
-        Aggregator, Clock, Endpoint, Endpoints, IdGenerator, MetricSettings, MetricsSnapshot, Record,
-        Service, Temporality,
+        Aggregator, Clock, Endpoint, Endpoints, IdGenerator, MetricSettings, MetricsSnapshot, OlderNames,
+        Record, Service, Temporality,
     },
 };
 use spantap_protocols::{
@@ -45,7 +45,7 @@ impl Pipeline {
         Self {
             clock: Clock::system(),
             ids: IdGenerator::new(),
-            processors: Processors::standard(RouteSettings::default()),
+            processors: Processors::standard(RouteSettings::default(), OlderNames::default()),
             metrics: Aggregator::new(MetricSettings::default()),
         }
     }

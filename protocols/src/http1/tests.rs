@@ -746,36 +746,6 @@ fn llhttp_found(kind: &str, case: &LlhttpCase) -> Vec<u64> {
     driver.exchanges.iter().map(length).filter(|length| *length > 0).collect()
 }
 
-/// Prints what an exchange costs: `cargo test --release -p spantap-protocols -- --ignored --nocapture cost`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn cost_of_an_exchange() {
-    let request = b"GET /api/items/4711?page=2 HTTP/1.1\r\nHost: shop.example:8080\r\nUser-Agent: curl/8\r\n\
-        Accept: */*\r\nAccept-Encoding: gzip\r\nX-Request-Id: 0123456789abcdef\r\n\
-        traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n";
-    let response =
-        b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\
-        Connection: keep-alive\r\n\r\n";
-    let mut parser =
-        Http1.open(OpenContext { role: Role::Server, from_start: true, answered: false, tls: false });
-    let mut out = Vec::new();
-    let rounds = 1_000_000;
-    let begin = std::time::Instant::now();
-    for round in 0..rounds {
-        let at = BootNanos(round);
-        for (direction, bytes) in
-            [(ToServer, &request[..]), (ToClient, &response[..]), (ToClient, &[b'x'; 100])]
-        {
-            parser.on_segment(Segment { direction, first_at: at, last_at: at, bytes, cut: false }, &mut out);
-        }
-        assert_eq!(out.len(), 1);
-        out.clear();
-    }
-    let each = begin.elapsed().as_nanos() / u128::from(rounds);
-    println!("{each} ns an exchange of 6 request and 4 response fields");
-    println!("{} bytes of parser, {} bytes of exchange", size_of::<Http1Parser>(), size_of::<Exchange>());
-}
-
 #[test]
 fn a_body_that_may_be_kept_back_is_not_skipped() {
     let mut parser =

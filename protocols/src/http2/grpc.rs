@@ -12,7 +12,7 @@ use crate::{
     limits,
     protocol::{BootNanos, OpenContext, Role},
     redact::BoundedText,
-    semconv::{RPC_CLIENT_CALL_DURATION, RPC_SERVER_CALL_DURATION, key},
+    semconv::{GRPC_STATUSES as STATUSES, RPC_CLIENT_CALL_DURATION, RPC_SERVER_CALL_DURATION, key},
 };
 
 /// What is known of a call besides its exchange.
@@ -227,27 +227,6 @@ const UNIMPLEMENTED: u32 = 12;
 const INTERNAL: u32 = 13;
 const UNAVAILABLE: u32 = 14;
 const UNAUTHENTICATED: u32 = 16;
-
-/// By their numbers: <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>
-const STATUSES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 #[cfg(test)]
 mod tests {

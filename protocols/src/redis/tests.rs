@@ -4,7 +4,7 @@ use super::{Redis, request::OTHER};
 use crate::{
     exchange::{Exchange, Outcome, Value},
     limits,
-    protocol::{BootNanos, Direction, OpenContext, Protocol, Role, Segment, Sniff},
+    protocol::{BootNanos, Direction, OpenContext, Protocol, Role, Sniff},
     semconv::key,
     testing::{Driver, Fixture, check_splits, render, run, run_copying},
 };
@@ -402,37 +402,5 @@ fn what_is_not_copied_of_calls_costs_no_pairing_where_one_command_waits() {
             let found = run_copying(&Redis, &fixture, limit, true).len();
             assert!(found >= whole - 3, "{name}: {found} of {whole} with {limit} bytes of each call");
         }
-    }
-}
-
-/// Prints what an exchange costs: `cargo test --release -p spantap-protocols -- --ignored --nocapture cost_of_a_redis`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn cost_of_a_redis_exchange() {
-    let set = command(&["SET", "key:000000004711", "0123456789abcdef"]);
-    let get = command(&["GET", "key:000000004711"]);
-    for (name, depth, request, reply) in
-        [("GET", 1, &get, "$3\r\nxxx\r\n"), ("SET", 1, &set, "+OK\r\n"), ("GET", 64, &get, "$3\r\nxxx\r\n")]
-    {
-        let (requests, replies) = (request.repeat(depth), reply.repeat(depth));
-        let context = OpenContext { role: Role::Server, from_start: true, answered: false, tls: false };
-        let mut parser = Redis.open(context);
-        let mut out = Vec::new();
-        let rounds = 2_000_000 / depth as u64;
-        let begin = std::time::Instant::now();
-        for round in 0..rounds {
-            for (direction, bytes) in [(ToServer, requests.as_slice()), (ToClient, replies.as_bytes())] {
-                let at = BootNanos(2 * round + u64::from(direction == ToClient));
-                let mut rest = bytes;
-                while !rest.is_empty() {
-                    let segment = Segment { direction, first_at: at, last_at: at, bytes: rest, cut: false };
-                    rest = &rest[parser.on_segment(segment, &mut out)..];
-                }
-            }
-            assert_eq!(out.len(), depth);
-            out.clear();
-        }
-        let each = begin.elapsed().as_nanos() / u128::from(rounds * depth as u64);
-        println!("{name} -P {depth}: {each} ns an exchange");
     }
 }

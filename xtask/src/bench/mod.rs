@@ -12,6 +12,7 @@ mod footprint;
 mod machine;
 mod nginx;
 mod procfs;
+mod protocols;
 mod report;
 mod stats;
 mod tls;
@@ -36,6 +37,8 @@ struct Bench {
     measures: &'static str,
     /// The programs it runs.
     needs: &'static [&'static str],
+    /// Whether it runs the agent, which takes root and a build.
+    runs_agent: bool,
     /// Runs it and adds its tables.
     run: fn(&Plan, &mut Report) -> Result<()>,
 }
@@ -46,25 +49,36 @@ const BENCHES: &[Bench] = &[
         name: "capture",
         measures: "nanoseconds added to a system call, and per run of a kernel program",
         needs: &["setpriv", "taskset"],
+        runs_agent: true,
         run: capture::run,
     },
     Bench {
         name: "tls",
         measures: "nanoseconds added to an SSL_write and an SSL_read",
         needs: &["setpriv", "taskset", "python3", "openssl"],
+        runs_agent: true,
         run: tls::run,
     },
     Bench {
         name: "nginx",
         measures: "requests/s that nginx keeps, and its CPU time per request, with and without the agent",
         needs: &["setpriv", "taskset", "nginx", "wrk", "openssl"],
+        runs_agent: true,
         run: nginx::run,
     },
     Bench {
         name: "agent",
         measures: "the agent's CPU time per exchange, resident memory, and locked memory by map",
         needs: &["setpriv", "taskset", "nginx", "wrk", "openssl"],
+        runs_agent: true,
         run: footprint::run,
+    },
+    Bench {
+        name: "protocols",
+        measures: "exchanges/s through the parsers and spans/s to OTLP, instructions, allocations, memory when idle",
+        needs: &[],
+        runs_agent: false,
+        run: protocols::run,
     },
 ];
 
@@ -141,11 +155,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if benches.is_empty() {
         bail!("there is no benchmark `{name}`; `cargo xtask bench` lists them");
     }
-    if !is_root() {
+    let runs_agent = benches.iter().any(|bench| bench.runs_agent);
+    if runs_agent && !is_root() {
         bail!("the agent needs root to load its kernel programs; run as root: cargo xtask bench {name}");
     }
     machine::require(benches.iter().flat_map(|bench| bench.needs.iter().copied()))?;
-    let plan = plan(options)?;
+    let plan = plan(options, runs_agent)?;
     let mut report = Report::new(machine::describe());
     for warning in machine::warnings() {
         report.warn(warning);
@@ -163,17 +178,19 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     Ok(true)
 }
 
-fn plan(options: &Options) -> Result<Plan> {
+fn plan(options: &Options, runs_agent: bool) -> Result<Plan> {
     let folder = workspace::target().join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
     let agent = match &options.agent {
         Some(file) => file.clone(),
+        None if !runs_agent => PathBuf::new(),
         None => {
             run_command(cargo().args(["build", "--release", "--locked", "--package", "spantap"]))?;
             workspace::target().join("release/spantap")
         }
     };
-    for file in [Some(&agent), options.against.as_ref()].into_iter().flatten() {
+    let agents = [Some(&agent), options.against.as_ref()].into_iter().flatten();
+    for file in agents.filter(|_| runs_agent) {
         if !file.is_file() {
             bail!("there is no agent {}", file.display());
         }

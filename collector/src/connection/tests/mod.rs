@@ -6,7 +6,6 @@ mod confusion;
 mod cut;
 mod layers;
 mod order;
-mod speed;
 pub(crate) mod toy;
 mod verdicts;
 

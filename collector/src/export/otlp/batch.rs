@@ -20,8 +20,10 @@ use crate::telemetry::{MetricsSnapshot, Record, Service};
 
 /// An encoded `ExportTraceServiceRequest` or `ExportMetricsServiceRequest`; never without items.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::export) struct Batch {
+pub struct Batch {
+    /// Spans or metrics.
     pub signal: Signal,
+    /// Protobuf.
     pub body: Bytes,
     /// Spans or metric points in it.
     pub items: u64,
@@ -31,7 +33,7 @@ pub(in crate::export) struct Batch {
 
 /// Builds batches. Owned by the pipeline's thread.
 #[derive(Debug)]
-pub(in crate::export) struct Batcher {
+pub struct Batcher {
     signal: Signal,
     open: hashbrown::HashMap<u32, Open, RandomState>,
     scratch: Vec<u8>,
@@ -63,7 +65,9 @@ const SCOPE_VERSION: u8 = 0x12;
 const KEPT_BYTES_MAX: usize = 256 << 10;
 
 impl Batcher {
-    pub(in crate::export) fn new(signal: Signal) -> Self {
+    /// An empty one.
+    #[must_use]
+    pub fn new(signal: Signal) -> Self {
         Self {
             signal,
             open: hashbrown::HashMap::default(),
@@ -76,7 +80,7 @@ impl Batcher {
     }
 
     /// Adds a span. If it would make the request larger than `bytes_max`, the request so far is returned first.
-    pub(in crate::export) fn push_span(&mut self, record: &Record, bytes_max: usize) -> Option<Batch> {
+    pub fn push_span(&mut self, record: &Record, bytes_max: usize) -> Option<Batch> {
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
         self.dropped_attributes += spans::put_span(&mut body, record);
@@ -131,7 +135,7 @@ impl Batcher {
     }
 
     /// The request, if there is anything in it. Services that had nothing are forgotten.
-    pub(in crate::export) fn finish(&mut self) -> Option<Batch> {
+    pub fn finish(&mut self) -> Option<Batch> {
         self.open.retain(|_, open| !open.items.is_empty());
         let items = std::mem::take(&mut self.items);
         self.bytes = 0;

@@ -280,38 +280,3 @@ fn large_snapshots_are_cut_and_lose_nothing() {
     assert_eq!((points(&first), points(&second)), (first.items, second.items));
     assert_eq!(first.items + second.items, batches[0].items);
 }
-
-/// `cargo test --release -p spantap --lib -- --ignored --nocapture cost_of`
-#[test]
-#[ignore = "a measurement, not a test"]
-fn cost_of_a_span() {
-    let mut records = Vec::new();
-    for at in 0..1000_u32 {
-        let mut record = record(Role::Server, 200);
-        record.service = service(at % 20, "shop");
-        record.attributes.push(key::HTTP_ROUTE, Value::Static("/users/{id}"));
-        record.attributes.push(key::NETWORK_PROTOCOL_VERSION, Value::Static("1.1"));
-        record
-            .attributes
-            .push(key::USER_AGENT_ORIGINAL, Value::Text("Mozilla/5.0 (X11; Linux x86_64)".into()));
-        record.target = Some("/users/{id}".into());
-        records.push(record);
-    }
-    let mut batcher = Batcher::new(Signal::Traces);
-    for round in 0..3 {
-        let (begin, mut bytes, mut batches) = (std::time::Instant::now(), 0, 0);
-        for record in records.iter().cycle().take(500_000) {
-            if let Some(batch) = batcher.push_span(record, 2 << 20) {
-                bytes += batch.body.len();
-                batches += 1;
-            }
-        }
-        bytes += batcher.finish().map_or(0, |batch| batch.body.len());
-        let ns = begin.elapsed().as_nanos() as f64 / 5e5;
-        let attributes = records[0].attributes.len();
-        println!(
-            "round {round}: {ns:.0} ns per span of {attributes} attributes, {} bytes each, {batches} batches",
-            bytes / 500_000
-        );
-    }
-}

@@ -19,6 +19,7 @@ pub mod stats;
 mod tls;
 mod wire;
 
+pub use batch::{Batch, Batcher};
 pub use exporter::OtlpExporter;
 pub use settings::{DestinationSettings, OtlpSettings};
 pub use stats::{DestinationStats, DropReason};

@@ -266,29 +266,4 @@ mod tests {
         assert_eq!(shared.text().lines().count(), 4);
         assert!(shared.text().contains("SERVICE"));
     }
-
-    /// Prints what a span costs the caller:
-    /// `cargo test --release -p spantap --lib -- --ignored --nocapture cost_of_a_line`.
-    #[test]
-    #[ignore = "a measurement, not a check"]
-    fn cost_of_a_line() {
-        let output = || {
-            let file = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
-            Output::new("test", Box::new(anstream::StripStream::new(file)), crate::export::Pressure::Drop)
-                .unwrap()
-        };
-        let (mut pretty, mut json) = (Pretty::new(output(), true), super::super::OtlpJson::new(output()));
-        let records = lines();
-        for (name, exporter) in [("pretty", &mut pretty as &mut dyn Exporter), ("otlp-json", &mut json)] {
-            let (began, mut count) = (Instant::now(), 0_u32);
-            for round in 0..5_000 {
-                records.iter().for_each(|record| exporter.on_record(record));
-                count += records.len() as u32;
-                if round % 250 == 0 {
-                    exporter.tick(Instant::now());
-                }
-            }
-            println!("{name}: {:?} a span", began.elapsed() / count);
-        }
-    }
 }

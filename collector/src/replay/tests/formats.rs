@@ -24,7 +24,7 @@ fn pcap_in_both_byte_orders_and_resolutions() {
 
 #[test]
 fn link_types_tags_and_families() {
-    for link in [0, 1, 101, 108, 113, 276] {
+    for link in [0, 1, 12, 14, 101, 108, 113, 228, 229, 276] {
         for six in [false, true] {
             assert_whole(&replay(&pcap(false, false, link, &packets(link, &[], six))), six);
         }
