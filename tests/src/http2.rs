@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 use crate::{
     agent::Agent,
     config::ConfigFile,
-    machine,
+    machine, nginx,
     program::{Program, folder, free_port, listens},
 };
 
-/// A running nghttpd without TLS.
+/// A running nghttpd.
 pub struct Nghttpd {
     /// Where it listens.
     pub port: u16,
@@ -18,13 +18,29 @@ pub struct Nghttpd {
 }
 
 impl Nghttpd {
-    /// Serves the files of a folder.
+    /// Serves the files of a folder in the clear.
     #[must_use]
     pub fn start(files: &Path) -> Self {
+        Self::start_with(files, |command, port| {
+            command.arg("--no-tls").arg(port.to_string());
+        })
+    }
+
+    /// Serves the files of a folder over TLS; the certificate is made there.
+    #[must_use]
+    pub fn start_tls(files: &Path) -> Self {
+        nginx::certificate(files);
+        Self::start_with(files, |command, port| {
+            command.arg(port.to_string()).args(["key.pem", "cert.pem"]).current_dir(files);
+        })
+    }
+
+    fn start_with(files: &Path, change: impl FnOnce(&mut Command, u16)) -> Self {
         let port = free_port();
         let binary = machine::find_program("nghttpd").expect("machine::ready has found it");
         let mut command = Command::new(binary);
-        command.args(["--no-tls", "--address", "127.0.0.1", "--htdocs"]).arg(files).arg(port.to_string());
+        command.args(["--address", "127.0.0.1", "--htdocs"]).arg(files);
+        change(&mut command, port);
         let mut program = Program::start("nghttpd", &mut command);
         program.wait_ready("listened", |_| listens(port));
         Self { port, program }

@@ -4,6 +4,7 @@
 //! Helpers panic when something does not work: the test has failed then, and the message says which part of it.
 
 pub mod agent;
+pub mod applications;
 pub mod bpf;
 pub mod client;
 pub mod compiled;

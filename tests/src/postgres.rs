@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     machine::Skip,
+    nginx,
     program::{Program, folder, free_port},
 };
 
@@ -20,6 +21,7 @@ use crate::{
 pub struct Postgres {
     /// Where it listens.
     pub port: u16,
+    tls: bool,
     program: Program,
     #[expect(dead_code, reason = "it goes with the server")]
     folder: TempDir,
@@ -31,6 +33,18 @@ impl Postgres {
     /// # Errors
     /// If it is not installed.
     pub fn start() -> Result<Self, Skip> {
+        Self::start_with(false)
+    }
+
+    /// The same with a certificate, and its clients insist on TLS. It logs each statement with the client's port.
+    ///
+    /// # Errors
+    /// If it is not installed.
+    pub fn start_tls() -> Result<Self, Skip> {
+        Self::start_with(true)
+    }
+
+    fn start_with(tls: bool) -> Result<Self, Skip> {
         let missing = || Skip::NoProgram("a PostgreSQL server with its user `postgres`".to_owned());
         let binaries = binaries().ok_or_else(missing)?;
         let (user, group) = user().ok_or_else(missing)?;
@@ -49,6 +63,16 @@ impl Postgres {
         initdb.args(["--auth=trust", "--username=app", "--encoding=UTF8", "--locale=C", "--no-sync"]);
         let _ = Program::run("initdb", &mut initdb).success("initdb");
         let mut server = as_postgres("postgres");
+        if tls {
+            nginx::certificate(&data);
+            for name in ["cert.pem", "key.pem"] {
+                let file = data.join(name);
+                chown(&file, Some(user), Some(group)).expect("we are root");
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("we are root");
+            }
+            server.args(["-c", "ssl=on", "-c", "ssl_cert_file=cert.pem", "-c", "ssl_key_file=key.pem"]);
+            server.args(["-c", "log_statement=all", "-c", "log_line_prefix=%d %r "]);
+        }
         for setting in [
             &format!("port={port}"),
             "listen_addresses=127.0.0.1",
@@ -64,7 +88,7 @@ impl Postgres {
         program.wait_ready("took connections", |program| {
             program.stderr().contains("database system is ready to accept connections")
         });
-        let postgres = Self { port, program, folder };
+        let postgres = Self { port, tls, program, folder };
         postgres.sql("postgres", "CREATE DATABASE shop");
         // Its view shows all databases; what is asked of it stays out of the one that is counted.
         postgres.sql("postgres", "CREATE EXTENSION pg_stat_statements");
@@ -78,7 +102,8 @@ impl Postgres {
     pub fn client(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "app"]);
-        command.env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable").env_remove("PGOPTIONS");
+        command.env("PGSSLMODE", if self.tls { "require" } else { "disable" });
+        command.env("PGGSSENCMODE", "disable").env_remove("PGOPTIONS");
         command
     }
 
@@ -118,6 +143,23 @@ impl Postgres {
             (verb.to_owned(), calls.parse().expect("a number"))
         };
         self.rows("postgres", sql).lines().map(count).collect()
+    }
+
+    /// How many statements came from each port since the last reset, by the log of a server with TLS.
+    #[must_use]
+    pub fn statements_by_port(&self, database: &str) -> BTreeMap<u16, usize> {
+        let log = self.program.stderr();
+        let since = log.rfind("pg_stat_statements_reset").map_or(0, |at| at);
+        let mut counts = BTreeMap::new();
+        for line in log[since..].lines() {
+            // `shop 127.0.0.1(41234) LOG:  statement: SELECT 1`, or `execute NAME: SELECT 1`.
+            let Some(rest) = line.strip_prefix(&format!("{database} 127.0.0.1(")) else { continue };
+            let Some((port, said)) = rest.split_once(") LOG:  ") else { continue };
+            if said.starts_with("statement: ") || said.starts_with("execute ") {
+                *counts.entry(port.parse().expect("a port")).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// Stops it as its administrator would.

@@ -4,9 +4,10 @@ use std::thread;
 
 use spantap_tests::{
     agent::{Agent, Finished},
+    applications::assert_logged,
     client::{curl, fetch},
     machine,
-    nginx::{self, Nginx, by_status},
+    nginx::{self, Nginx},
     otlp::{Kind, Span},
     program::{Program, folder},
     python,
@@ -88,20 +89,8 @@ fn five_thousand_requests_are_as_many_spans() {
     println!("{:#?}", finished.accounts);
     finished.accounts.assert_nothing_lost();
     assert_eq!(log.len(), 5_000);
-    let mut logged: Vec<(&str, u16)> = log.iter().map(|line| (line.uri.as_str(), line.status)).collect();
-    logged.sort_unstable();
     // Debian's wrk has OpenSSL in a library of its own as well: it is watched like any other.
-    for (service, kind) in [("nginx", Kind::Server), ("wrk", Kind::Client)] {
-        let spans = tls_spans(&finished, service, kind, port);
-        assert_eq!(
-            by_status(spans.iter().map(|span| span.status())),
-            by_status(log.iter().map(|line| line.status)),
-            "spans of {service} by status, and the log's lines"
-        );
-        let mut seen: Vec<(&str, u16)> = spans.iter().map(|span| (span.path(), span.status())).collect();
-        seen.sort_unstable();
-        assert!(seen == logged, "the spans of {service} are the lines of the log");
-    }
+    assert_logged(&finished, "wrk", "nginx", port, &log);
 }
 
 /// What is already open when the agent comes: sessions whose handshake it has not seen.

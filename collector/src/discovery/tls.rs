@@ -215,12 +215,13 @@ impl TlsProber {
     }
 }
 
-/// `libssl.so.3`, `libssl-8bd944e8.so.1.1`, `libgnutls.so.30`; not `libssl3.so` (NSS).
+/// `libssl.so.3`, `libssl-8bd944e8.so.1.1`, `libgnutls.so.30`; not `libssl3.so` (NSS), nor what comes with GnuTLS and
+/// has no session: `libgnutls-dane` looks up certificates, `libgnutls-openssl` calls GnuTLS.
 fn is_called_tls(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     ["libssl", "libgnutls"].iter().filter_map(|known| name.strip_prefix(known)).any(|rest| {
         rest.starts_with(".so") || rest.strip_prefix('-').is_some_and(|hash| hash.contains(".so"))
-    }) && !name.starts_with("libgnutls-openssl")
+    }) && !["libgnutls-openssl.", "libgnutls-dane."].iter().any(|other| name.starts_with(other))
 }
 
 /// The very file that is mapped: by its path in the process's mount namespace if that still is the same file, else
@@ -258,6 +259,7 @@ mod tests {
             "/usr/lib/libcrypto.so.3",
             "/usr/lib/libsslcommon.so",
             "/usr/lib/libgnutls-openssl.so.27",
+            "/usr/lib/libgnutls-dane.so.0.4.1",
             "/usr/lib/libgnutlsxx.so.30",
             "/opt/libssl-dev/x",
         ] {
