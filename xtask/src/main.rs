@@ -3,6 +3,7 @@
 mod bench;
 mod command;
 mod ebpf;
+mod fuzz;
 mod packages;
 mod step;
 mod test;
@@ -30,6 +31,8 @@ enum Task {
     Ebpf(ebpf::Options),
     /// Run a command on another kernel, in a virtual machine.
     Vm(vm::Options),
+    /// Look for inputs that break what reads bytes of others.
+    Fuzz(fuzz::Options),
     /// Run a benchmark.
     Bench(bench::Options),
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Vm(options) => vm::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
     };
     match result {

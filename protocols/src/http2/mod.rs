@@ -15,6 +15,9 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "testing"))]
+pub use hpack::plain::{PlainDecoder, PlainField};
+
 use crate::exchange::Exchange;
 use crate::protocol::{Direction, OpenContext, Parser, Protocol, Sniff};
 

@@ -4,6 +4,7 @@
 //! comments and the contents of strings, most of them without its tests. The samples at the end show that every rule
 //! can fail.
 
+mod protocols;
 mod rules;
 mod source;
 
@@ -12,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use rules::{LINES_MAX, RULES};
-use source::{Source, blank, has_word};
+use source::Source;
 
 /// What is wrong, and where.
 #[derive(Debug, PartialEq)]
@@ -78,26 +79,6 @@ fn the_house_is_tidy() {
     );
 }
 
-/// The protocols' folders that [`ALL`](../../protocols/src/lib.rs) does not list.
-fn unregistered(lib: &str, folders: &[String]) -> Vec<String> {
-    let all =
-        lib.split_once("pub const ALL").map_or("", |(_, all)| all.split(';').next().unwrap_or_default());
-    folders.iter().filter(|folder| !has_word(all, &format!("{folder}::"))).cloned().collect()
-}
-
-#[test]
-fn every_protocol_is_registered() {
-    let source = root().join("protocols/src");
-    let folders: Vec<String> = fs::read_dir(&source)
-        .expect("the protocols are there")
-        .flatten()
-        .filter(|entry| entry.path().join("mod.rs").is_file() && entry.file_name() != "testing")
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    let lib = fs::read_to_string(source.join("lib.rs")).expect("the crate is there");
-    assert_eq!(unregistered(&blank(&lib), &folders), Vec::<String>::new(), "folders without a row in ALL");
-}
-
 #[test]
 fn the_map_is_short() {
     let Ok(map) = fs::read_to_string(root().join("ARCHITECTURE.md")) else { return };
@@ -143,8 +124,6 @@ fn every_rule_can_fail() {
     ] {
         assert_eq!(broken(path, text), [rule], "{path}: {text}");
     }
-    let lib = "pub const ALL: &[&dyn Protocol] = &[&http1::Http1];\nuse redis::x;";
-    assert_eq!(unregistered(lib, &["http1".to_owned(), "redis".to_owned()]), ["redis"]);
 }
 
 #[test]

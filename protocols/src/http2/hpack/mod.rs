@@ -3,6 +3,8 @@
 //! `table.rs` knows what an index stands for, `huffman.rs` decodes strings. Spec: RFC 7541.
 
 mod huffman;
+#[cfg(any(test, feature = "testing"))]
+pub(super) mod plain;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -2,21 +2,7 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
-
-/// A name is its text, and everything is wanted.
-#[derive(Clone, Debug, PartialEq)]
-struct Plain(Vec<u8>);
-
-impl Name for Plain {
-    fn of(name: &[u8]) -> Self {
-        Self(name.to_vec())
-    }
-
-    fn is_wanted(&self) -> bool {
-        true
-    }
-}
+use super::{plain::Plain, *};
 
 /// `None` is an unknown field.
 type Fields = Vec<Option<(String, String)>>;
