@@ -4,16 +4,16 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 use spantap_tests::{
-    applications::{agent, assert_end, assert_logged},
+    applications::{agent, assert_end, assert_logged, program},
     client::{curl, fetch},
     http2::{self, Nghttpd},
-    machine,
+    machine::{self, Skip},
     nginx::{self, Nginx},
     otlp::{Kind, Span},
     program::{Ended, Program, folder, free_port, listens},
@@ -138,6 +138,44 @@ fn two_hundred_processes_of_curl_are_seen() {
     finished.accounts.assert_nothing_lost();
     assert_eq!(log.len(), 200);
     assert_logged(&finished, "curl", "nginx", port, &log);
+}
+
+/// Builds the client on native-tls, once; needs the registry the first time.
+fn native_tls_client() -> Result<PathBuf, Skip> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("native-tls");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(program("native_tls/Cargo.toml"));
+    let mut cargo = Program::start("cargo", cargo.arg("--target-dir").arg(&target));
+    if !cargo.wait(Duration::from_secs(600)).success() {
+        let why = cargo.stderr();
+        let first = why.lines().find(|line| line.starts_with("error")).unwrap_or_default();
+        return Err(Skip::NoPackage(format!("native-tls cannot be built: {first}")));
+    }
+    Ok(target.join("debug/native-tls-client"))
+}
+
+/// Rust's native-tls moves the bytes in Rust, and writes a head in pieces.
+#[test]
+fn a_client_on_native_tls_is_seen() {
+    let Some(_turn) = machine::ready(&["nginx", "cargo", "pkg-config", "openssl"]) else { return };
+    let client = match native_tls_client() {
+        Ok(client) => client,
+        Err(skip) => return machine::skipped(&skip),
+    };
+    let nginx = Nginx::start(LOCATIONS);
+    let agent = agent();
+    for n in 0..10 {
+        let paths = (0..10).map(|i| format!("/ok/{n}-{i}"));
+        let mut command = Command::new(&client);
+        let ended = Program::run("native-tls", command.arg(nginx.tls_port.to_string()).args(paths));
+        assert!(ended.stdout.ends_with(" 10\n"), "{}{}", ended.stdout, ended.stderr);
+    }
+    let port = nginx.tls_port;
+    let log = nginx.stop();
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    assert_eq!(log.len(), 100);
+    assert_logged(&finished, "native-tls-client", "nginx", port, &log);
 }
 
 /// HTTP/2 on both ends by nghttp2's programs. nghttpd has no log, but each client knows its port or its number.

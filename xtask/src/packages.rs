@@ -35,6 +35,7 @@ pub(crate) const FOR_TESTS: &[&str] = &[
     "gcc",
     "libc6-dev",
     "libssl-dev",
+    "pkg-config",
 ];
 
 /// What makes the virtual machines: busybox and kmod for a guest's first steps, packers for kernels and modules. QEMU
