@@ -21,6 +21,7 @@ pub(crate) fn run(input: &[u8]) -> u64 {
             Event::Data(data) => data.last_ns,
             Event::Close(close) => close.boot_ns,
             Event::Process(process) => process.boot_ns,
+            Event::ConnectFailed(failed) => failed.boot_ns,
         });
         node.on_event(event);
     });
