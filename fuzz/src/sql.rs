@@ -12,8 +12,9 @@ pub(crate) fn run(input: &[u8]) -> u64 {
         assert!(statement.text.len() <= limits::QUERY_TEXT_BYTES_MAX, "{} bytes", statement.text.len());
         assert!(statement.summary.len() <= limits::QUERY_SUMMARY_BYTES_MAX, "{:?}", statement.summary);
     }
-    // Other bytes are shown as U+FFFD, which is a letter.
-    let is_printable = text.iter().all(|byte| byte.is_ascii_graphic() || b" \t\n".contains(byte));
+    // Other bytes are shown as U+FFFD, which is a letter; a dollar at the end may be where a literal begins.
+    let is_printable =
+        text.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'$' || b" \t\n".contains(byte));
     for statement in statements.iter().filter(|statement| is_printable && !statement.cut) {
         // Nothing is left that would be replaced, and it is still one statement.
         let again = sql::simple(statement.text.as_bytes(), false);
