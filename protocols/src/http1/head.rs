@@ -158,6 +158,11 @@ pub(super) fn holds_later_request(bytes: &[u8]) -> bool {
     })
 }
 
+/// True if an empty line ends here somewhere.
+pub(super) fn holds_end(bytes: &[u8]) -> bool {
+    end_of_head(bytes).is_some()
+}
+
 /// The index behind the empty line that ends the head. `bytes` does not begin with an empty line.
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {

@@ -43,10 +43,11 @@
 mod joined;
 mod requests;
 mod responses;
+mod trickle;
 
 use std::collections::VecDeque;
 
-use self::joined::Joined;
+use self::{joined::Joined, trickle::Trickle};
 use super::{body::Body, head::ResponseHead};
 use crate::{
     exchange::Exchange,
@@ -71,6 +72,9 @@ pub(super) struct Http1Parser {
     /// What the head that is being held for more bytes says so far, should a gap cut it.
     cut_request: Option<Box<Pending>>,
     cut_response: Option<CutResponse>,
+    /// And when to look at it again.
+    request_trickle: Trickle,
+    response_trickle: Trickle,
     /// Newest bytes of the request direction whose meaning is unknown.
     requests_unclear: Option<BootNanos>,
     /// Newest bytes of the response direction.
@@ -170,6 +174,8 @@ impl Http1Parser {
             owns_body: false,
             cut_request: None,
             cut_response: None,
+            request_trickle: Trickle::default(),
+            response_trickle: Trickle::default(),
             requests_unclear: None,
             responses_latest: None,
             pipelined: false,

@@ -59,6 +59,17 @@ impl Http1Parser {
     }
 
     pub(super) fn read_request_head(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
+        if !self.request_trickle.is_due(segment) {
+            return 0;
+        }
+        let taken = self.look_at_request_head(segment, out);
+        if taken > 0 {
+            self.request_trickle.over();
+        }
+        taken
+    }
+
+    fn look_at_request_head(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
         let seeking = self.requests == Reading::Seek;
         match head::request(segment.bytes) {
             // > A client MUST send a Host header field [...] in all HTTP/1.1 request messages (RFC 9112, section 3.2)

@@ -73,6 +73,17 @@ impl Http1Parser {
     }
 
     pub(super) fn read_response_head(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
+        if !self.response_trickle.is_due(segment) {
+            return 0;
+        }
+        let taken = self.look_at_response_head(segment, out);
+        if taken > 0 {
+            self.response_trickle.over();
+        }
+        taken
+    }
+
+    fn look_at_response_head(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
         match head::response(segment.bytes) {
             Head::Whole(head, length) => {
                 self.cut_response = None;
