@@ -8,7 +8,7 @@ use std::{
     io::IsTerminal,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -111,7 +111,9 @@ impl Agent {
             Clock::system(),
         );
         pipeline.select(Selection::new(config.spantap.discovery.clone()));
-        let scanner = Scanner::start(kernel.attacher, &config.spantap.capture.tls)?;
+        let watched_since = Arc::new(AtomicU64::new(u64::MAX));
+        pipeline.know_tls_watch(Arc::clone(&watched_since));
+        let scanner = Scanner::start(kernel.attacher, &config.spantap.capture.tls, watched_since)?;
         Ok(Self {
             source: kernel.source,
             losses: kernel.losses,
@@ -275,7 +277,11 @@ struct Scanner {
 const FILES_MAX: usize = 256;
 
 impl Scanner {
-    fn start(attacher: Attacher, tls: &CaptureTls) -> Result<Self, std::io::Error> {
+    fn start(
+        attacher: Attacher,
+        tls: &CaptureTls,
+        watched_since: Arc<AtomicU64>,
+    ) -> Result<Self, std::io::Error> {
         let is_enabled = tls.openssl;
         let placement = match tls.placement {
             ProbePlacement::Cheapest => Placement::Cheapest,
@@ -302,7 +308,7 @@ impl Scanner {
             finder.gone()
         };
         let probe = move || {
-            let mut prober = TlsProber::new(attacher, placement);
+            let mut prober = TlsProber::new(attacher, placement, watched_since);
             found.into_iter().for_each(|file| prober.look_into(file));
             prober.counts()
         };

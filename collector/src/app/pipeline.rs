@@ -1,6 +1,10 @@
 //! One thread's way from an event to the exporters, the same for a kernel and for a capture file.
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::AtomicU64},
+    time::Instant,
+};
 
 use compact_str::CompactString;
 use spantap_ebpf_common::{
@@ -81,6 +85,11 @@ impl Pipeline {
             scans: HashSet::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// See [`Table::know_tls_watch`].
+    pub fn know_tls_watch(&mut self, since: Arc<AtomicU64>) {
+        self.table.know_tls_watch(since);
     }
 
     /// Watches only what is selected.

@@ -35,6 +35,8 @@ pub(super) struct Connection {
     active_at: BootNanos,
     /// A stream on it has begun: a second one is not from the start.
     pub(super) begun: bool,
+    /// A TLS session on it has begun: a second one may be the rest of the first.
+    pub(super) tls_begun: bool,
     /// A TLS session on it is seen: its own bytes are ciphertext.
     pub(super) below_tls: bool,
     /// Slots of its streams.
@@ -46,6 +48,8 @@ pub(super) struct Connection {
 pub(super) struct Info {
     pub(super) opener: Option<Opener>,
     pub(super) from_start: bool,
+    /// When its first call was.
+    pub(super) opened_at: BootNanos,
     pub(super) local: Endpoint<Arc<str>>,
     pub(super) peer: Endpoint<Arc<str>>,
     pub(super) netns: u32,
@@ -54,8 +58,9 @@ pub(super) struct Info {
 
 impl From<&Open<'_>> for Info {
     fn from(open: &Open<'_>) -> Self {
-        let Open { opener, from_start, local, peer, netns, comm, .. } = *open;
-        Self { opener, from_start, local: readable(local), peer: readable(peer), netns, comm }
+        let Open { opener, from_start, boot_ns, local, peer, netns, comm, .. } = *open;
+        let (local, peer) = (readable(local), readable(peer));
+        Self { opener, from_start, opened_at: BootNanos(boot_ns), local, peer, netns, comm }
     }
 }
 
@@ -92,9 +97,15 @@ impl Connections {
 
     /// Adds a connection that is not known; [`Connections::crowded`] has made room.
     pub(super) fn insert(&mut self, id: ConnectionId, at: BootNanos) -> u32 {
-        let (begun, below_tls) = (false, false);
-        let connection =
-            Connection { id, info: None, active_at: at, begun, below_tls, streams: SmallVec::new() };
+        let connection = Connection {
+            id,
+            info: None,
+            active_at: at,
+            begun: false,
+            tls_begun: false,
+            below_tls: false,
+            streams: SmallVec::new(),
+        };
         let slot = self.arena.insert(connection);
         self.slots.insert(id, slot);
         self.age.push(slot);

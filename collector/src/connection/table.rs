@@ -7,7 +7,14 @@
 
 mod bounds;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use foldhash::fast::RandomState;
 use spantap_ebpf_common::{
@@ -102,6 +109,8 @@ pub struct Table {
     connections: Connections,
     /// Sum of the streams' footprints.
     footprint: usize,
+    /// See [`Table::know_tls_watch`].
+    tls_watched_since: Arc<AtomicU64>,
     shared: Shared,
 }
 
@@ -127,8 +136,16 @@ impl Table {
             waiting: Order::default(),
             connections,
             footprint: 0,
+            tls_watched_since: Arc::new(AtomicU64::new(u64::MAX)),
             shared,
         }
+    }
+
+    /// Gives the place that says since when every TLS library is watched that is watched at all (`CLOCK_BOOTTIME`,
+    /// nanoseconds; `u64::MAX` while that changes). Of a session on a connection that is younger, the first call that is
+    /// reported is the first there was. Without it no session is taken to be seen from its start.
+    pub fn know_tls_watch(&mut self, since: Arc<AtomicU64>) {
+        self.tls_watched_since = since;
     }
 
     /// Takes the next event; what it finished is appended to `out`.
@@ -266,9 +283,11 @@ impl Table {
         let known = connection.and_then(|slot| self.connections.get_mut(slot));
         let socket = data.layer == Layer::Socket;
         let info = known.as_ref().and_then(|connection| connection.info.as_ref());
-        // Only of a socket does the kernel say whether we saw its first byte; a TLS session may have begun before
-        // its library was attached to.
-        let first = known.as_ref().is_some_and(|connection| !connection.begun);
+        let first = known.as_ref().is_some_and(|known| if socket { !known.begun } else { !known.tls_begun });
+        // Of a socket the kernel says whether we saw its first byte; a TLS session may have begun before its library
+        // was attached to.
+        let watched_since = self.tls_watched_since.load(Ordering::Acquire);
+        let watched = |info: &Info| socket || (info.opened_at.0 >= watched_since && data.position == 0);
         let from_zero = data.position == 0 || (first && socket && info.is_some());
         let birth = Birth {
             id: data.stream,
@@ -277,12 +296,13 @@ impl Table {
             opener: info.and_then(|info| info.opener),
             tgid: data.tgid,
             at,
-            from_start: first && socket && info.is_some_and(|info| info.from_start),
+            from_start: first && info.is_some_and(|info| info.from_start && watched(info)),
             from_zero,
             below_tls: socket && known.as_ref().is_some_and(|connection| connection.below_tls),
         };
         if let Some(connection) = known {
             connection.begun = true;
+            connection.tls_begun |= !socket;
         }
         self.shared.counters.ciphertext_streams += u64::from(birth.below_tls);
         self.shared.counters.ciphertext_streams_read += u64::from(birth.below_tls);

@@ -11,6 +11,10 @@ use std::{
     hash::{BuildHasher, RandomState},
     os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rustix::fs::{Mode, OFlags};
@@ -21,7 +25,7 @@ use super::{
     procfs::{self, Mapping},
     tls_library::{self, Placement},
 };
-use crate::kernel::Attacher;
+use crate::{kernel::Attacher, telemetry::clock::boot_now};
 
 /// Files remembered as found; beyond it they are looked at anew.
 const FOUND_MAX: usize = 65_536;
@@ -143,14 +147,16 @@ pub struct TlsProber {
     placement: Placement,
     /// Files that are probed, or cannot be.
     known: HashSet<FileKey>,
+    /// Since when all that is probed is probed; see [`crate::connection::Table::know_tls_watch`].
+    watched_since: Arc<AtomicU64>,
     counts: TlsCounts,
 }
 
 impl TlsProber {
     /// Probes by `attacher`, which stays attached as long as this lives.
     #[must_use]
-    pub fn new(attacher: Attacher, placement: Placement) -> Self {
-        Self { attacher, placement, known: HashSet::new(), counts: TlsCounts::default() }
+    pub fn new(attacher: Attacher, placement: Placement, watched_since: Arc<AtomicU64>) -> Self {
+        Self { attacher, placement, known: HashSet::new(), watched_since, counts: TlsCounts::default() }
     }
 
     /// What became of the libraries so far.
@@ -185,7 +191,10 @@ impl TlsProber {
                 tracing::debug!(library = path, ?place, "too many places of randoms are known");
             }
         }
+        // Before the first call that may be reported, and after the last that may be missed.
+        self.watched_since.store(u64::MAX, Ordering::Release);
         let (attached, refused) = self.attacher.attach_tls(&descriptor, &library.probes);
+        self.watched_since.store(boot_now().0, Ordering::Release);
         if attached == 0 {
             return self.refuse(key, tgid, &path, &refused.join("; "));
         }

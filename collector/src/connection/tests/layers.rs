@@ -1,5 +1,7 @@
 //! Detection and revocation, roles, and what lies above and below TLS.
 
+use std::sync::{Arc, atomic::AtomicU64};
+
 use super::*;
 
 #[test]
@@ -126,6 +128,34 @@ fn a_tls_session_takes_over_from_its_socket() {
     assert_eq!((counters.ciphertext_streams, counters.ciphertext_streams_read), (1, 1));
     node.close(1, Layer::Socket, 99 * MS, below.sent, below.received);
     assert_eq!(node.table.usage(), super::super::Usage::default());
+}
+
+#[test]
+fn a_session_is_whole_if_its_library_was_watched_before_its_connection() {
+    let found = |opened_from_start, watched_since: Option<u64>, sessions: &[u64]| {
+        let mut node =
+            Node { table: Table::new(Settings::default(), spantap_protocols::ALL), out: Vec::new() };
+        if let Some(since) = watched_since {
+            node.table.know_tls_watch(Arc::new(AtomicU64::new(since)));
+        }
+        node.open(1, Some(Opener::Us), opened_from_start);
+        // Its handshake.
+        node.calls(&Script::default().say(SENT, &record(200)).say(RECEIVED, &record(900)).calls);
+        let mut found = Vec::new();
+        for session in sessions {
+            // By itself no proof of Redis.
+            for call in &Script::default().say(SENT, b"PING\r\n").say(RECEIVED, b"+PONG\r\n").calls {
+                node.data(*session, Some(1), Layer::Tls, call);
+            }
+            found.push(node.out.len());
+        }
+        found
+    };
+    assert_eq!(found(true, Some(0), &[9]), [1], "the connection was opened at 0");
+    assert_eq!(found(true, Some(1), &[9]), [0], "its first calls may have been missed");
+    assert_eq!(found(false, Some(0), &[9]), [0], "it is older than the agent");
+    assert_eq!(found(true, None, &[9]), [0], "nobody says since when");
+    assert_eq!(found(true, Some(0), &[9, 10]), [1, 1], "the second may be the rest of the first");
 }
 
 #[test]
