@@ -109,7 +109,7 @@ pub fn established(sk: u64, unsaid: u32) -> Result<(), Counter> {
         received: 0,
         // What went along with the handshake (TCP fast open) is reported by the call that has sent it.
         sent_seq: sock.write_seq()?.wrapping_sub(sock.bytes_sent()? as u32),
-        received_seq: sock.copied_seq()?,
+        received_seq: sock.first_received_seq()?,
         flags: connection_flag::RECEIVED_KNOWN | unsaid,
         _pad: 0,
     };

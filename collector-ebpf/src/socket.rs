@@ -167,6 +167,19 @@ impl<K: Kernel> Sock<K> {
         unsafe { K::read(self.address, TCP_RCV_NXT.load()) }
     }
 
+    /// The sequence number of the first byte that the peer has sent, or will send. While the handshake ends, bytes that
+    /// came with it (TCP fast open) may have been read already, so that `copied_seq` has moved on.
+    #[inline(always)]
+    pub fn first_received_seq(self) -> Result<u32, Counter> {
+        // SAFETY: an integer: what has arrived in order, without SYN and FIN.
+        let arrived: u64 = unsafe { K::read(self.address, TCP_BYTES_RECEIVED.load()) }?;
+        if arrived == 0 {
+            return self.copied_seq();
+        }
+        let fin = self.fin_arrived()? as u32;
+        Ok(self.rcv_nxt()?.wrapping_sub(arrived as u32).wrapping_sub(fin))
+    }
+
     /// True if the peer's FIN has arrived, whatever the state is now: `SOCK_DONE`, which `tcp_fin` sets.
     #[inline(always)]
     pub fn fin_arrived(self) -> Result<bool, Counter> {

@@ -52,6 +52,7 @@ macro_rules! for_each_offset {
             TCP_WRITE_SEQ = "tcp_sock.write_seq",
             TCP_BYTES_SENT = "tcp_sock.bytes_sent",
             TCP_COPIED_SEQ = "tcp_sock.copied_seq",
+            TCP_BYTES_RECEIVED = "tcp_sock.bytes_received",
             TCP_RCV_NXT = "tcp_sock.rcv_nxt",
             UNIX_ADDR = "unix_sock.addr?",
             UNIX_PEER = "unix_sock.peer?",
