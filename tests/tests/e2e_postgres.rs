@@ -145,8 +145,9 @@ fn a_pgbench_that_is_older_than_the_agent_is_joined() {
     pgbench.wait_ready("worked", |program| program.stderr().contains("progress: 2"));
     let agent = Agent::start();
     agent.wait_for(400, |span| span.is("pgbench", Kind::Client) && span.is_at(postgres.port));
-    // All of them are there while it works: no end of a connection helps.
-    pgbench.signal(libc::SIGINT);
+    // All of them are there while it works: no end of a connection helps. (An interrupt would only cancel a query, if
+    // there is one.)
+    pgbench.signal(libc::SIGTERM);
     pgbench.wait(Duration::from_secs(20));
     let finished = agent.finish();
     finished.accounts.assert_nothing_lost();

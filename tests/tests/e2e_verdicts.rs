@@ -37,10 +37,14 @@ fn long_bodies_are_not_copied() {
     let nginx = Nginx::start("location / { sendfile off; try_files /body =404; }");
     nginx.file("body", &vec![b'x'; SIZE]);
     let agent = Agent::start();
+    // Slow enough that a reader which is kept from its processor for a while still has a say in most of it.
     for path in ["/1", "/2"] {
-        let _ = curl(&["--output", "/dev/null", &nginx.url(path)]).success("curl");
+        let limit = ["--limit-rate", "32M", "--output", "/dev/null"];
+        let _ = curl(&[&limit[..], &[nginx.url(path).as_str()]].concat()).success("curl");
     }
-    agent.wait_for(2, |span| span.kind == Kind::Server);
+    for kind in [Kind::Server, Kind::Client] {
+        agent.wait_for(2, |span| span.kind == kind);
+    }
     let finished = agent.finish();
     for kind in [Kind::Server, Kind::Client] {
         let spans = finished.select(|span| span.kind == kind);

@@ -9,6 +9,8 @@ use anyhow::Result;
 pub(crate) enum Outcome {
     /// It did what it does.
     Passed,
+    /// It did so, but not at once: what failed at first and passed when it was repeated.
+    Flaky(String),
     /// It could not run here, for this reason.
     Skipped(String),
 }
@@ -35,6 +37,9 @@ impl Steps {
         let took = start.elapsed();
         match &outcome {
             Ok(Outcome::Passed) => println!("=== {name}: passed in {}", seconds(took)),
+            Ok(Outcome::Flaky(what)) => {
+                println!("=== {name}: passed in {}, but FLAKY: {what}", seconds(took));
+            }
             Ok(Outcome::Skipped(reason)) => println!("=== {name}: SKIPPED, {reason}"),
             Err(error) => println!("=== {name}: FAILED after {}, {error:#}", seconds(took)),
         }
@@ -46,9 +51,10 @@ impl Steps {
         println!("\n{}", self.table());
         let failed = self.rows.iter().filter(|row| row.outcome.is_err()).count();
         let skipped = self.rows.iter().filter(|row| matches!(row.outcome, Ok(Outcome::Skipped(_)))).count();
-        match (failed, skipped) {
-            (0, 0) => println!("all passed"),
-            (0, _) => println!("passed, but for {skipped} skipped"),
+        let flaky = self.rows.iter().filter(|row| matches!(row.outcome, Ok(Outcome::Flaky(_)))).count();
+        match (failed, skipped, flaky) {
+            (0, 0, 0) => println!("all passed"),
+            (0, ..) => println!("passed, but for {skipped} skipped, {flaky} flaky"),
             _ => println!("{failed} FAILED"),
         }
         failed == 0
@@ -59,6 +65,7 @@ impl Steps {
         let line = |row: &Row| {
             let (mark, reason) = match &row.outcome {
                 Ok(Outcome::Passed) => ("passed ", String::new()),
+                Ok(Outcome::Flaky(what)) => ("FLAKY  ", what.clone()),
                 Ok(Outcome::Skipped(reason)) => ("skipped", reason.clone()),
                 Err(error) => ("FAILED ", format!("{error:#}")),
             };
@@ -84,10 +91,14 @@ mod tests {
         let mut steps = Steps::default();
         steps.run("a", "passes", || Ok(Outcome::Passed));
         steps.run("long", "is skipped", || Ok(Outcome::Skipped("not root".to_owned())));
+        steps.run("b", "passes later", || Ok(Outcome::Flaky("one test".to_owned())));
         steps.run("c", "fails", || bail!("exit 1\nmore"));
         let table: Vec<String> =
             steps.table().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-        assert_eq!(table, ["a passed 0.0s", "long skipped 0.0s not root", "c FAILED 0.0s exit 1"]);
+        assert_eq!(
+            table,
+            ["a passed 0.0s", "long skipped 0.0s not root", "b FLAKY 0.0s one test", "c FAILED 0.0s exit 1"]
+        );
         assert!(!steps.finish(), "one failed");
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
-pub(crate) use image::prepare;
+pub(crate) use image::{Image, prepare};
 pub(crate) use machine::{Boot, Ended, boot};
 
 /// A row of Debian kernels of which the newest is taken.
