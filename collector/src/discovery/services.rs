@@ -1,6 +1,6 @@
 //! From a process to its service: one resource for all processes that bear the same name and attributes.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use compact_str::{CompactString, ToCompactString};
 use spantap_ebpf_common::event::Tgid;
@@ -31,11 +31,8 @@ impl Services {
     /// The service of a process, read from /proc at first sight. `comm` names it if it is already gone.
     pub fn of(&mut self, tgid: Tgid, comm: &[u8]) -> &Arc<Service> {
         if !self.by_process.contains_key(&tgid) {
-            if self.by_process.len() >= PROCESSES_MAX {
-                self.by_process.clear();
-            }
-            let service = self.identify(tgid, comm);
-            self.by_process.insert(tgid, service);
+            let service = self.identify(Facts::of(tgid), comm);
+            self.remember(tgid, service);
         }
         &self.by_process[&tgid]
     }
@@ -43,14 +40,27 @@ impl Services {
     /// Likewise, for a process that may be a forked child which is gone already: then it bears its parent's name, if
     /// both threads are called the same (a child that runs something else is called after that).
     pub fn of_child(&mut self, tgid: Tgid, parent: Tgid, comm: &[u8]) {
-        if self.by_process.contains_key(&tgid) || procfs::executable(tgid).is_some() {
-            self.of(tgid, comm);
+        if self.by_process.contains_key(&tgid) {
             return;
         }
-        if parent != Tgid(0) && procfs::comm(parent).is_some_and(|name| name == procfs::comm_text(comm)) {
+        let facts = Facts::of(tgid);
+        if facts.executable.is_none()
+            && parent != Tgid(0)
+            && procfs::comm(parent).is_some_and(|name| name == procfs::comm_text(comm))
+        {
             let service = Arc::clone(self.of(parent, comm));
-            self.by_process.insert(tgid, service);
+            self.remember(tgid, service);
+        } else if facts.executable.is_some() {
+            let service = self.identify(facts, comm);
+            self.remember(tgid, service);
         }
+    }
+
+    fn remember(&mut self, tgid: Tgid, service: Arc<Service>) {
+        if self.by_process.len() >= PROCESSES_MAX {
+            self.by_process.clear();
+        }
+        self.by_process.insert(tgid, service);
     }
 
     /// A service by a name of its own: what a capture file calls its endpoints.
@@ -69,9 +79,8 @@ impl Services {
         self.by_process.remove(&tgid);
     }
 
-    fn identify(&mut self, tgid: Tgid, comm: &[u8]) -> Arc<Service> {
-        let [name, resource] = procfs::environment(tgid, ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"]);
-        let path = procfs::executable(tgid);
+    fn identify(&mut self, facts: Facts, comm: &[u8]) -> Arc<Service> {
+        let Facts { name, resource, executable: path } = facts;
         let executable = path
             .as_deref()
             .and_then(|path| path.file_name()?.to_str())
@@ -110,6 +119,22 @@ impl Services {
         self.next_id += 1;
         self.by_identity.insert(identity, Arc::clone(&service));
         service
+    }
+}
+
+/// What a process says of itself.
+struct Facts {
+    name: Option<String>,
+    resource: Option<String>,
+    /// `None` if it is gone, or ends: then the others may be missing, too.
+    executable: Option<PathBuf>,
+}
+
+impl Facts {
+    /// The executable last: while it can be read, what was read before it was whole.
+    fn of(tgid: Tgid) -> Self {
+        let [name, resource] = procfs::environment(tgid, ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"]);
+        Self { name, resource, executable: procfs::executable(tgid) }
     }
 }
 
