@@ -18,6 +18,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("taskset", "util-linux"),
     ("setpriv", "util-linux"),
+    ("redis-server", "redis-server"),
+    ("redis-cli", "redis-tools"),
+    ("redis-benchmark", "redis-tools"),
+    ("pgbench", "postgresql"),
+    ("h2load", "nghttp2-client"),
 ];
 
 /// Kernel, processor, load, date, revision.

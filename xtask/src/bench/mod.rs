@@ -7,8 +7,10 @@ mod agent;
 mod bpf;
 mod capture;
 mod child;
+mod databases;
 mod driver;
 mod footprint;
+mod latency;
 mod machine;
 mod nginx;
 mod procfs;
@@ -65,6 +67,20 @@ const BENCHES: &[Bench] = &[
         needs: &["setpriv", "taskset", "nginx", "wrk", "openssl"],
         runs_agent: true,
         run: nginx::run,
+    },
+    Bench {
+        name: "databases",
+        measures: "operations/s that redis-server and PostgreSQL keep, and their CPU time per operation",
+        needs: &["setpriv", "taskset", "redis-server", "redis-benchmark", "redis-cli", "pgbench"],
+        runs_agent: true,
+        run: databases::run,
+    },
+    Bench {
+        name: "latency",
+        measures: "microseconds added to the answers of nginx at half load, median and 99th percentile",
+        needs: &["setpriv", "taskset", "nginx", "wrk", "openssl", "h2load"],
+        runs_agent: true,
+        run: latency::run,
     },
     Bench {
         name: "agent",

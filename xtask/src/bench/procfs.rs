@@ -28,15 +28,28 @@ pub(super) fn cpu_of_thread(pid: u32) -> Result<Duration> {
 pub(super) fn cpu_of_process(pid: u32) -> Result<Duration> {
     let file = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&file).with_context(|| format!("failed to read {file}"))?;
-    let ticks = ticks(&text).with_context(|| format!("{file} says {text:?}"))?;
-    Ok(Duration::from_millis(ticks * 1000 / USER_HZ))
+    let [own, _] = ticks(&text).with_context(|| format!("{file} says {text:?}"))?;
+    Ok(Duration::from_millis(own * 1000 / USER_HZ))
 }
 
-/// utime + stime: fields 14 and 15, counted behind the name, which may hold spaces and parentheses.
-fn ticks(stat: &str) -> Option<u64> {
+/// The same of a process and its children, also of those that have ended.
+pub(super) fn cpu_of_family(pid: u32) -> Result<Duration> {
+    let file = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&file).with_context(|| format!("failed to read {file}"))?;
+    let [own, ended] = ticks(&text).with_context(|| format!("{file} says {text:?}"))?;
+    let mut sum = Duration::from_millis((own + ended) * 1000 / USER_HZ);
+    for child in children(pid) {
+        // One that has ended meanwhile is in the sum of those.
+        sum += cpu_of_process(child).unwrap_or_default();
+    }
+    Ok(sum)
+}
+
+/// utime + stime, and cutime + cstime: fields 14 to 17, counted behind the name, which may hold spaces and parentheses.
+fn ticks(stat: &str) -> Option<[u64; 2]> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();
-    Some(next()? + next()?)
+    Some([next()? + next()?, next()? + next()?])
 }
 
 /// Processes whose name begins so.
@@ -68,7 +81,7 @@ mod tests {
     fn fields_are_read() {
         assert_eq!(number("VmRSS:\t   60196 kB\nRssAnon: 1 kB", "VmRSS"), Some(60196));
         assert_eq!(number("VmRSSX:\t 1", "VmRSS"), None);
-        let stat = "12 (a) b) S 1 12 12 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1";
-        assert_eq!(ticks(stat), Some(300));
+        let stat = "12 (a) b) S 1 12 12 0 -1 4194560 100 0 0 0 250 50 7 4 20 0 1";
+        assert_eq!(ticks(stat), Some([300, 11]));
     }
 }
