@@ -150,9 +150,12 @@ impl Agent {
         let began = Instant::now();
         let (mut next_tick, mut next_second) = (began, began);
         let mut cadence = Cadence::new();
+        let mut last_look = began;
         loop {
             self.source.wait(cadence.wait());
-            cadence.found(self.drain());
+            let look = Instant::now();
+            cadence.found(self.drain(), look - last_look);
+            last_look = look;
             let now = Instant::now();
             if now >= next_tick {
                 next_tick = now + TICK;

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-/// Records that are worth a wake-up: some tens of kilobytes, a small part of a core's own cache.
-const BATCH: usize = 256;
+/// Records that are worth a wake-up: some tens of kilobytes, a small part of a core's own cache, and read in a fraction
+/// of a millisecond, which is how long the watched may have to wait for the processor.
+const BATCH: u128 = 128;
 /// The shortest wait: at most some 4,000 wake-ups a second, 1 to 2 % of a core, and only at more than a million
 /// records a second.
 const SHORTEST: Duration = Duration::from_micros(250);
@@ -33,15 +34,15 @@ impl Cadence {
         self.wait
     }
 
-    /// A round that was waited for as told has found this many records.
-    pub(super) fn found(&mut self, records: usize) {
+    /// A round has found this many records, so long after the one before it.
+    pub(super) fn found(&mut self, records: usize, after: Duration) {
+        // At most doubled: traffic comes in bursts, and one quiet round among them is no new rate.
+        let longest = self.wait * 2;
         self.wait = if records == 0 {
-            IDLE
+            longest.min(IDLE)
         } else {
-            let wait = self.wait.min(BUSY).as_nanos() as u64;
-            // At most doubled: one quiet round in a burst is no new rate.
-            let due = (wait * BATCH as u64 / records as u64).min(wait * 2);
-            Duration::from_nanos(due).clamp(SHORTEST, BUSY)
+            let due = after.as_nanos() * BATCH / records as u128;
+            Duration::from_nanos(u64::try_from(due).unwrap_or(u64::MAX)).min(longest).clamp(SHORTEST, BUSY)
         };
     }
 }
@@ -55,16 +56,16 @@ mod tests {
         let mut cadence = Cadence::new();
         for _ in 0..100 {
             let found = cadence.wait().as_nanos() as u64 * records_per_second / 1_000_000_000;
-            cadence.found(usize::try_from(found).unwrap());
+            cadence.found(usize::try_from(found).unwrap(), cadence.wait());
         }
         cadence
     }
 
     #[test]
     fn rounds_bring_a_batch_each_whatever_the_rate() {
-        for rate in [50_000, 200_000, 900_000] {
+        for rate in [50_000, 200_000, 500_000] {
             let batch = settled(rate).wait().as_secs_f64() * rate as f64;
-            assert!((200.0..=300.0).contains(&batch), "{batch} at {rate} a second");
+            assert!((100.0..=150.0).contains(&batch), "{batch} at {rate} a second");
         }
         assert_eq!(settled(10_000_000).wait(), SHORTEST);
         assert_eq!(settled(1_000).wait(), BUSY);
@@ -74,9 +75,26 @@ mod tests {
     #[test]
     fn the_first_record_after_a_silence_ends_it() {
         let mut cadence = settled(0);
-        cadence.found(1);
+        cadence.found(1, IDLE);
         assert_eq!(cadence.wait(), BUSY);
-        cadence.found(100_000);
+        cadence.found(100_000, BUSY);
         assert_eq!(cadence.wait(), SHORTEST);
+    }
+
+    #[test]
+    fn a_quiet_round_in_a_burst_is_no_silence() {
+        let mut cadence = settled(200_000);
+        let before = cadence.wait();
+        cadence.found(0, before);
+        assert_eq!(cadence.wait(), before * 2);
+        cadence.found(256, before * 2);
+        assert_eq!(cadence.wait(), before);
+    }
+
+    #[test]
+    fn a_wake_up_before_the_time_tells_of_a_higher_rate() {
+        let mut cadence = settled(0);
+        cadence.found(12_800, Duration::from_millis(50));
+        assert_eq!(cadence.wait(), Duration::from_micros(500));
     }
 }

@@ -164,8 +164,8 @@ fn load(settings: &Settings, types: &Types, backend: Backend) -> Result<Ebpf, Ke
     let unix_sockets = u32::from(settings.unix_sockets && types.has_unix_sockets);
     let socket_file_ops = offsets::socket_file_ops();
     let copy_bytes = settings.copy_bytes.min(limits::COPY_BYTES_MAX);
-    // Woken at once when an eighth is full: the reader comes within milliseconds, the rest is its time to come.
-    let wakeup_bytes = u64::from(settings.ring_bytes / 8);
+    // Woken at once when this much waits: a thousand records, which take about a millisecond; the rest is its time to come.
+    let wakeup_bytes = u64::from(settings.ring_bytes / 32);
     let mut loader = EbpfLoader::new();
     for (name, offset) in &types.globals {
         loader.override_global(name, offset, true);
