@@ -11,7 +11,7 @@ use crate::command::{command, output};
 /// A loaded program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Program {
-    /// The tracepoint that it is attached to, or its type.
+    /// Its name if bpftool is there to ask, else the tracepoint that it is attached to, or its type.
     pub(super) name: String,
     /// Nanoseconds in it, while the kernel's statistics were on.
     pub(super) run_time_ns: u64,
@@ -47,7 +47,11 @@ impl Objects {
         // A descriptor may be closed between listing and reading.
         let texts: Vec<String> =
             entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
-        Ok(Self::parse(&texts, &map_names()))
+        let mut objects = Self::parse(&texts, &names("map"));
+        for (id, name) in names("prog") {
+            objects.programs.entry(id).and_modify(|program| program.name = name);
+        }
+        Ok(objects)
     }
 
     fn parse(texts: &[String], names: &BTreeMap<u64, String>) -> Self {
@@ -94,15 +98,18 @@ impl Objects {
         self.programs.values().map(|program| program.bytes).sum()
     }
 
-    /// Runs and nanoseconds since `before` of the programs of this name.
-    pub(super) fn since(&self, before: &Self, name: &str) -> (u64, u64) {
-        let mut sum = (0, 0);
-        for (id, now) in self.programs.iter().filter(|(_, program)| program.name == name) {
+    /// Name, runs and nanoseconds since `before` of each program that has run.
+    pub(super) fn since(&self, before: &Self) -> Vec<(&str, u64, u64)> {
+        let mut ran = Vec::new();
+        for (id, now) in &self.programs {
             let then = before.programs.get(id).cloned().unwrap_or_default();
-            sum.0 += now.runs.saturating_sub(then.runs);
-            sum.1 += now.run_time_ns.saturating_sub(then.run_time_ns);
+            let (runs, ns) =
+                (now.runs.saturating_sub(then.runs), now.run_time_ns.saturating_sub(then.run_time_ns));
+            if runs > 0 {
+                ran.push((now.name.as_str(), runs, ns));
+            }
         }
-        sum
+        ran
     }
 }
 
@@ -111,10 +118,9 @@ fn tracepoint(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("tp_name:")).map(str::trim)
 }
 
-/// Names of the maps of this machine; none without bpftool.
-fn map_names() -> BTreeMap<u64, String> {
-    let mut show = command("bpftool");
-    let text = output(show.args(["map", "show"])).unwrap_or_default();
+/// Names of this machine's objects, `map` or `prog`; none without bpftool.
+fn names(kind: &str) -> BTreeMap<u64, String> {
+    let text = output(command("bpftool").args([kind, "show"])).unwrap_or_default();
     // `12: lru_hash  name CONNECTIONS  flags 0x0`
     let name = |line: &str| {
         let (id, rest) = line.split_once(": ")?;
@@ -147,6 +153,6 @@ mod tests {
         assert_eq!((objects.map_bytes(), objects.ring_bytes(), objects.program_bytes()), (800, 9000, 53248));
         assert_eq!(objects.maps[&8].name, "CONNECTIONS: 16 x 48 B");
         assert_eq!(objects.programs[&384].name, "sys_exit");
-        assert_eq!(objects.since(&Objects::default(), "sys_exit"), (10, 1200));
+        assert_eq!(objects.since(&Objects::default()), [("sys_exit", 10, 1200)]);
     }
 }

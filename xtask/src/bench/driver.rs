@@ -26,6 +26,7 @@ pub(super) const WORKLOADS: &[(&str, &str)] = &[
     ("send-256", "send, recv of 256 B"),
     ("send-1024", "send, recv of 1 KiB"),
     ("send-4096", "send, recv of 4 KiB"),
+    ("send-16384", "send, recv of 16 KiB"),
     ("writev-64", "writev, readv of 64 B"),
     ("writev-256", "writev, readv of 256 B"),
     ("writev-1024", "writev, readv of 1 KiB"),

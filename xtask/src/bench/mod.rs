@@ -121,6 +121,9 @@ pub(crate) struct Options {
     /// Compare with this other agent instead of with none.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// Backends that `capture` measures, with commas between them; those that this machine lacks fail.
+    #[arg(long, value_name = "NAMES", default_value = "auto")]
+    backends: String,
     /// The workload of `capture`, which runs as a process of its own.
     #[arg(long, hide = true)]
     driver: Option<String>,
@@ -138,6 +141,8 @@ struct Plan {
     agent: PathBuf,
     /// What it is compared with: no agent, or another one.
     against: Option<PathBuf>,
+    /// The socket backends that `capture` measures, with commas between them.
+    backends: String,
     /// Where files of a run lie.
     folder: PathBuf,
 }
@@ -217,6 +222,7 @@ fn plan(options: &Options, runs_agent: bool) -> Result<Plan> {
         only: options.only.clone(),
         agent,
         against: options.against.clone(),
+        backends: options.backends.clone(),
         folder,
     })
 }
