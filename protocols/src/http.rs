@@ -4,15 +4,18 @@
 //! [`Exchange`], and [`set_status`] or [`set_error`] ends it.
 //! Spec: <https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/http/http-spans.md>
 
+mod request;
+
 use compact_str::{CompactString, ToCompactString};
 
+pub use request::{HttpRequest, REQUEST_FIELDS, RequestFields, UrlPart};
+
 use crate::{
-    exchange::{Attributes, Exchange, Outcome, TraceContext, Value},
+    exchange::{Attributes, Exchange, Outcome, Value},
     limits,
     protocol::{BootNanos, OpenContext, Role},
     redact::{BoundedText, REDACTED, strip_credentials},
-    semconv::{HTTP_CLIENT_REQUEST_DURATION, HTTP_SERVER_REQUEST_DURATION, key, truncated},
-    trace_context::TraceHeaders,
+    semconv::{HTTP_CLIENT_REQUEST_DURATION, HTTP_SERVER_REQUEST_DURATION, key},
 };
 
 /// `error.type` of a request whose connection ended before a response began.
@@ -24,141 +27,6 @@ pub const RESPONSE_TRUNCATED: &str = "response_truncated";
 /// The methods that the conventions call known. Case-sensitive; every other one is `_OTHER`.
 pub const KNOWN_METHODS: &[&str] =
     &["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
-
-/// The header fields, in lower case, that [`RequestFields::take`] takes note of.
-pub const REQUEST_FIELDS: &[&str] = &[
-    "host",
-    "user-agent",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-request-id",
-    "traceparent",
-    "tracestate",
-    "b3",
-    "x-b3-traceid",
-    "x-b3-spanid",
-    "x-b3-sampled",
-    "x-b3-flags",
-];
-
-/// What a request says of itself.
-#[derive(Clone, Debug, Default)]
-pub struct HttpRequest<'a> {
-    /// The method token.
-    pub method: &'a [u8],
-    /// From an absolute-form target or `:scheme`.
-    pub scheme: Option<&'a [u8]>,
-    /// From an absolute-form or authority-form target, or `:authority`; wins over `Host`.
-    pub authority: Option<&'a [u8]>,
-    /// Without the query; `None` if it was cut off or the target has none (CONNECT). See `cut`.
-    pub path: Option<&'a [u8]>,
-    /// Without its `?`.
-    pub query: Option<&'a [u8]>,
-    /// The first part of the target whose end was not seen: what is here of it is a prefix of what was sent.
-    pub cut: Option<UrlPart>,
-    /// `1.0`, `1.1`, `2`; `None` if it was cut off.
-    pub version: Option<&'static str>,
-    /// The header fields that attributes are made of.
-    pub fields: RequestFields<'a>,
-}
-
-impl<'a> HttpRequest<'a> {
-    /// Splits a target of the origin form, `/path?query`.
-    pub fn set_target(&mut self, target: &'a [u8]) {
-        match memchr::memchr(b'?', target) {
-            Some(at) => {
-                let (path, query) = target.split_at(at);
-                self.path = Some(path);
-                self.query = query.get(1..);
-            }
-            None => self.path = Some(target),
-        }
-    }
-}
-
-/// A part of a URL that can be longer than what is known of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UrlPart {
-    /// The path, or what stands before it. A route must not be made of it.
-    Path,
-    /// The query; the path is whole.
-    Query,
-}
-
-impl UrlPart {
-    /// The value of [`key::SPANTAP_URL_TRUNCATED`].
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Path => truncated::PATH,
-            Self::Query => truncated::QUERY,
-        }
-    }
-}
-
-/// The request header fields that attributes are made of; of a repeated one the first counts.
-#[derive(Clone, Debug, Default)]
-pub struct RequestFields<'a> {
-    /// `Host`.
-    pub host: Option<&'a [u8]>,
-    user_agent: Option<&'a [u8]>,
-    forwarded: Option<&'a [u8]>,
-    forwarded_for: Option<&'a [u8]>,
-    forwarded_host: Option<&'a [u8]>,
-    forwarded_proto: Option<&'a [u8]>,
-    request_id: Option<&'a [u8]>,
-    trace: TraceHeaders<'a>,
-}
-
-impl<'a> RequestFields<'a> {
-    /// Takes note of a field if it is one of these.
-    pub fn take(&mut self, name: &str, value: &'a [u8]) {
-        let slot = match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => &mut self.host,
-            9 if name.eq_ignore_ascii_case("forwarded") => &mut self.forwarded,
-            10 if name.eq_ignore_ascii_case("user-agent") => &mut self.user_agent,
-            12 if name.eq_ignore_ascii_case("x-request-id") => &mut self.request_id,
-            15 if name.eq_ignore_ascii_case("x-forwarded-for") => &mut self.forwarded_for,
-            16 if name.eq_ignore_ascii_case("x-forwarded-host") => &mut self.forwarded_host,
-            17 if name.eq_ignore_ascii_case("x-forwarded-proto") => &mut self.forwarded_proto,
-            _ => return self.trace.take(name, value),
-        };
-        slot.get_or_insert(value);
-    }
-
-    /// The caller's trace.
-    #[must_use]
-    pub fn trace(&self) -> Option<TraceContext> {
-        self.trace.context()
-    }
-
-    /// Adds `X-Request-Id` under the name that `key` gives it: it joins logs with spans.
-    pub fn push_request_id(&self, attributes: &mut Attributes, key: &'static str) {
-        let Some(id) = self.request_id.filter(|id| !id.is_empty()) else { return };
-        let mut text = BoundedText::new(limits::REQUEST_ID_BYTES_MAX);
-        text.push_lossy(id);
-        attributes.push(key, Value::Texts(vec![text.finish()]));
-    }
-
-    /// The value of `name` in the first element of `Forwarded`, else the first element of its `X-Forwarded-` sibling.
-    ///
-    /// > the first [...] `Forwarded: host=`, `X-Forwarded-Host` (conventions, "Setting server.address")
-    fn forwarded(&self, name: &str, sibling: Option<&'a [u8]>) -> Option<&'a [u8]> {
-        let first = |list: &'a [u8]| list.split(|byte| *byte == b',').next().map(<[u8]>::trim_ascii);
-        let standard = first(self.forwarded.unwrap_or_default()).and_then(|element| {
-            element.split(|byte| *byte == b';').find_map(|pair| {
-                let equals = memchr::memchr(b'=', pair)?;
-                let (pair_name, value) = pair.split_at_checked(equals)?;
-                let value = value.get(1..)?.trim_ascii();
-                let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-                pair_name.trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| quoted.unwrap_or(value))
-            })
-        });
-        standard.or_else(|| first(sibling?)).filter(|value| !value.is_empty())
-    }
-}
 
 /// Starts an exchange with everything that its request tells. Response times and sizes are the parser's to fill in.
 ///
@@ -400,109 +268,4 @@ fn lossy(bytes: &[u8], max: usize) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn attributes(role: Role, tls: bool, fields: &[(&str, &str)]) -> String {
-        let mut request = HttpRequest {
-            method: b"GET",
-            path: Some(b"/p"),
-            query: Some(b"a=1&sig=s"),
-            version: Some("1.1"),
-            ..HttpRequest::default()
-        };
-        for (name, value) in fields {
-            request.fields.take(name, value.as_bytes());
-        }
-        let context = OpenContext { role, from_start: true, answered: false, tls };
-        let exchange = begin("http1", context, &request, BootNanos(1));
-        let text = |value: &Value| match value {
-            Value::Int(number) => number.to_string(),
-            Value::Texts(texts) => texts.join(","),
-            value => value.as_str().unwrap_or("?").to_owned(),
-        };
-        let all = exchange.attributes.iter().map(|(key, value)| format!("{}={}", key.as_str(), text(value)));
-        all.collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn the_nearest_proxy_tells_who_was_asked_and_by_whom() {
-        assert_eq!(
-            attributes(
-                Role::Server,
-                false,
-                &[
-                    ("Host", "inner:8080"),
-                    ("X-Forwarded-Host", "shop.example, other"),
-                    ("X-Forwarded-For", "203.0.113.9:4711, 10.0.0.1"),
-                    ("X-Forwarded-Proto", "HTTPS"),
-                ]
-            ),
-            "http.request.method=GET url.path=/p url.scheme=https url.query=a=1&sig=REDACTED \
-             server.address=shop.example server.port=443 client.address=203.0.113.9 network.protocol.version=1.1"
-        );
-        assert_eq!(
-            attributes(
-                Role::Server,
-                true,
-                &[("Forwarded", r#"For="[2001:db8::1]:80";host=a.example:81 ;proto=http, for=unknown"#)]
-            ),
-            "http.request.method=GET url.path=/p url.scheme=http url.query=a=1&sig=REDACTED \
-             server.address=a.example server.port=81 client.address=2001:db8::1 network.protocol.version=1.1"
-        );
-    }
-
-    #[test]
-    fn a_client_has_the_full_url_without_secrets() {
-        assert_eq!(
-            attributes(Role::Client, true, &[("Host", "u:p@[::1]:8443"), ("X-Forwarded-Proto", "http")]),
-            "http.request.method=GET server.address=::1 server.port=8443 \
-             url.full=https://REDACTED:REDACTED@[::1]:8443/p?a=1&sig=REDACTED network.protocol.version=1.1"
-        );
-        assert_eq!(
-            attributes(Role::Client, false, &[]),
-            "http.request.method=GET url.path=/p url.query=a=1&sig=REDACTED network.protocol.version=1.1"
-        );
-    }
-
-    #[test]
-    fn the_list_of_fields_is_what_is_taken_note_of() {
-        let none = format!("{:?}", RequestFields::default());
-        for name in REQUEST_FIELDS {
-            let mut fields = RequestFields::default();
-            fields.take(&name.to_ascii_uppercase(), b"x");
-            assert_ne!(format!("{fields:?}"), none, "{name}");
-        }
-        assert_eq!(
-            attributes(Role::Client, false, &[("X-Request-Id", "7f-1")]),
-            "http.request.method=GET url.path=/p url.query=a=1&sig=REDACTED network.protocol.version=1.1 \
-             http.request.header.x-request-id=7f-1"
-        );
-    }
-
-    #[test]
-    fn what_is_no_host_is_left_out() {
-        assert_eq!(host_and_port(b"a b"), None);
-        assert_eq!(host_and_port(b""), None);
-        assert_eq!(host_and_port(b"[::1"), None);
-        assert_eq!(host_and_port(b"h:99999"), Some(("h", None)));
-        assert_eq!(host_and_port(b"fe80::1"), Some(("fe80::1", None)));
-    }
-
-    #[test]
-    fn the_threshold_of_an_error_depends_on_the_end_watched() {
-        for (role, status, error) in [
-            (Role::Server, 404, None),
-            (Role::Server, 500, Some("500")),
-            (Role::Client, 399, None),
-            (Role::Client, 404, Some("404")),
-        ] {
-            let context = OpenContext { role, from_start: true, answered: false, tls: false };
-            let mut exchange = begin("http1", context, &HttpRequest::default(), BootNanos(1));
-            set_status(&mut exchange, status);
-            set_error(&mut exchange, RESPONSE_TRUNCATED);
-            let expected = error.unwrap_or(RESPONSE_TRUNCATED);
-            assert_eq!(exchange.outcome, Outcome::Error(expected.into()), "{role:?} {status}");
-        }
-    }
-}
+mod tests;
