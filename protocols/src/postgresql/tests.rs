@@ -485,3 +485,26 @@ fn of_unclear_text_every_statement_is_answered() {
     assert!(driver.exchanges.iter().all(|exchange| !format!("{exchange:?}").contains("secret")));
     assert_eq!(driver.parser().dropped(), 0);
 }
+
+#[test]
+fn a_response_that_is_older_than_a_request_does_not_answer_it() {
+    let answer = [columns(), row(), complete("SELECT 1"), ready()].concat();
+    let asked = |text| [parse("", text), bind("", ""), execute(""), sync()].concat();
+    let executed = [message(b'1', b""), message(b'2', b""), row(), complete("SELECT 1"), ready()].concat();
+    for (request, answer) in [
+        (query("SELECT 1"), &answer),
+        (asked("SELECT $1"), &executed),
+        (query("SELECT 1"), &error("42P01")),
+        (query("SELECT 1"), &ready()),
+    ] {
+        let mut driver = connected();
+        feed(&mut driver, ToClient, 10, answer);
+        feed(&mut driver, ToServer, 20, &request);
+        assert_eq!(told(&driver.exchanges), [""; 0], "{}", answer.escape_ascii());
+        // The next turn is paired.
+        feed(&mut driver, ToClient, 21, &[complete("SELECT 1"), ready()].concat());
+        feed(&mut driver, ToServer, 30, &query("SELECT 2"));
+        feed(&mut driver, ToClient, 31, &[complete("SELECT 1"), ready()].concat());
+        assert_eq!(told(&driver.exchanges), ["SELECT 30-31"], "{}", answer.escape_ascii());
+    }
+}

@@ -218,6 +218,10 @@ impl PostgresqlParser {
                 self.response = Response::default();
             }
         }
+        if self.asked_at().is_some_and(|asked_at| asked_at > segment.first_at) {
+            // It was there before what it would answer: what it does answer was not seen.
+            return Step::Confused;
+        }
         if kind == b'Z' {
             return self.on_ready(body, last_at, out);
         }
@@ -272,6 +276,12 @@ impl PostgresqlParser {
             _ => return Step::Confused,
         }
         Step::Take
+    }
+
+    /// When the request began that is answered now.
+    fn asked_at(&mut self) -> Option<BootNanos> {
+        let pending = self.queue.first().map(|pending| pending.start);
+        pending.or(self.group.as_ref().map(|group| group.start))
     }
 
     /// A statement has ended. A simple query stays until ReadyForQuery: it may hold more.
