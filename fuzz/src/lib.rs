@@ -5,6 +5,7 @@
 //! where something does not hold: consumed is at most what was given, memory stays within caps, values are bounded, and
 //! in the fuzzer the work is linear in the bytes (`steps.rs`).
 
+pub mod h2;
 mod hpack;
 pub mod input;
 pub mod memory;
@@ -73,5 +74,7 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "agent")]
     Target { name: "pcap", run: pcap::run, seeds: pcap::seeds, steps_per_byte: 2_000 },
     Target { name: "sql", run: sql::run, seeds: sql::seeds, steps_per_byte: 2_000 },
+    // The two ends of the connection are counted, too.
+    Target { name: "h2", run: h2::run, seeds: h2::seeds, steps_per_byte: 20_000 },
     Target { name: "hpack", run: hpack::run, seeds: hpack::seeds, steps_per_byte: 2_000 },
 ];

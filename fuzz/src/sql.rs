@@ -1,14 +1,21 @@
 //! The texts of queries.
 
-use spantap_protocols::{limits, postgresql::Postgresql, sql, testing::fixtures};
+use spantap_protocols::{
+    limits,
+    postgresql::Postgresql,
+    sql::{self, Backslash},
+    testing::fixtures,
+};
 
-/// The first byte says whether the text goes on.
+/// The first byte says whether the text goes on, and what its backslashes are.
 pub(crate) fn run(input: &[u8]) -> u64 {
     let (first, text) = input.split_first().map_or((0, input), |(first, rest)| (*first, rest));
     let cut = first & 1 == 1;
-    let statements = sql::simple(text, cut);
+    let backslash =
+        [Backslash::Plain, Backslash::Escape, Backslash::Unclear][usize::from(first >> 1 & 3).min(2)];
+    let statements = sql::simple(text, cut, backslash);
     assert!(statements.len() <= limits::STATEMENTS_MAX);
-    for statement in statements.iter().chain([&sql::prepared(text, cut)]) {
+    for statement in statements.iter().chain([&sql::prepared(text, cut, backslash)]) {
         assert!(statement.text.len() <= limits::QUERY_TEXT_BYTES_MAX, "{} bytes", statement.text.len());
         assert!(statement.summary.len() <= limits::QUERY_SUMMARY_BYTES_MAX, "{:?}", statement.summary);
     }
@@ -17,7 +24,7 @@ pub(crate) fn run(input: &[u8]) -> u64 {
         text.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'$' || b" \t\n".contains(byte));
     for statement in statements.iter().filter(|statement| is_printable && !statement.cut) {
         // Nothing is left that would be replaced, and it is still one statement.
-        let again = sql::simple(statement.text.as_bytes(), false);
+        let again = sql::simple(statement.text.as_bytes(), false, backslash);
         let texts: Vec<&str> = again.iter().map(|statement| statement.text.as_str()).collect();
         assert!(texts.len() <= 1, "{:?} are {texts:?}", statement.text);
         assert_eq!(texts.first().copied().unwrap_or_default(), statement.text.as_str());

@@ -10,4 +10,5 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use lexer::Backslash;
 pub use statement::{Statement, Statements, prepared, simple};

@@ -32,6 +32,10 @@
 //!
 //! A text, a statement's name or a database that was not seen is left out or marked, never guessed: after a gap between
 //! requests all prepared statements are unknown, because they may have been closed and prepared anew.
+//!
+//! Which bytes of a query are text depends on `standard_conforming_strings` in one case, a backslash before a quote. The
+//! server reports it when a session begins, and after a cycle that has changed it. It is unknown for who came later, once
+//! bytes of the server were not seen, and as long as something that may change it is under way.
 
 mod recovery;
 mod requests;
@@ -49,6 +53,7 @@ use crate::{
     http::{CONNECTION_CLOSED, RESPONSE_TRUNCATED},
     limits,
     protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Segment},
+    sql::Backslash,
 };
 
 /// The parser of one connection.
@@ -62,6 +67,8 @@ pub(super) struct PostgresqlParser {
     /// Parse, Bind and Describe that no Execute has followed yet.
     group: Option<Group>,
     database: Option<CompactString>,
+    /// As the server reported it last.
+    backslash: Backslash,
     /// Of the request that is being answered.
     response: Response,
     /// See the module.
@@ -130,6 +137,7 @@ impl PostgresqlParser {
             prepared: PreparedStatements::default(),
             group: None,
             database: None,
+            backslash: Backslash::Unclear,
             response: Response::default(),
             blurred: false,
             failed: false,

@@ -435,3 +435,76 @@ fn its_own_first_bytes_match_and_grow_into_a_match() {
 fn an_idle_connection_takes_little_memory() {
     assert!(size_of::<PostgresqlParser>() <= 1024, "{}", size_of::<PostgresqlParser>());
 }
+
+/// Sessions that have set `standard_conforming_strings`: what is behind a quote with a backslash is shown only to who
+/// knows whether that quote ends the text.
+#[test]
+fn a_backslash_is_what_the_server_has_reported() {
+    let reports = |value: &str| message(b'S', format!("standard_conforming_strings\0{value}\0").as_bytes());
+    let sql = r"SELECT 'it\'s a secret', a FROM t";
+    let ask = |driver: &mut Driver, at: u64, report: Option<&str>| {
+        feed(driver, ToServer, at, &query(sql));
+        let answer = [columns(), complete("SELECT 0"), report.map(reports).unwrap_or_default(), ready()];
+        feed(driver, ToClient, at + 1, &answer.concat());
+        let exchange = driver.exchanges.pop().expect("answered");
+        assert_eq!(driver.exchanges, []);
+        let text = text(&exchange, key::DB_QUERY_TEXT).to_owned();
+        (text, exchange.attributes.get(key::SPANTAP_QUERY_TRUNCATED).is_some())
+    };
+    let known = (r"SELECT ?, a FROM t".to_owned(), false);
+    let unclear = ("SELECT ?".to_owned(), true);
+    let mut driver = connected();
+    assert_eq!(ask(&mut driver, 10, Some("off")), unclear, "it has not reported anything");
+    assert_eq!(ask(&mut driver, 20, None), known);
+    // An answer that was not seen may have changed it.
+    driver.gap(ToClient, BootNanos(30), BootNanos(30), 10);
+    feed(&mut driver, ToClient, 31, &ready());
+    assert_eq!(ask(&mut driver, 40, Some("off")), unclear);
+    assert_eq!(ask(&mut driver, 50, None), known);
+    // So may what is under way.
+    feed(&mut driver, ToServer, 60, &[query("SELECT f()"), query(sql)].concat());
+    feed(&mut driver, ToClient, 61, &[complete("SELECT 0"), ready()].concat());
+    feed(&mut driver, ToClient, 62, &[complete("SELECT 0"), ready()].concat());
+    assert_eq!(text(&driver.exchanges[1], key::DB_QUERY_TEXT), "SELECT ?");
+    driver.exchanges.clear();
+    // Its text ends at the backslash if they are plain.
+    feed(&mut driver, ToClient, 70, &reports("on"));
+    let plain = ask(&mut driver, 80, None).0;
+    assert_eq!(plain, "SELECT ?s a secret?");
+}
+
+/// A query whose statements cannot be told apart may have more answers than statements are known.
+#[test]
+fn of_unclear_text_every_statement_is_answered() {
+    let mut driver = joined();
+    feed(&mut driver, ToClient, 1, &ready());
+    feed(&mut driver, ToServer, 2, &query(r"SELECT 'it\'s'; SELECT 'secret'"));
+    feed(&mut driver, ToClient, 3, &[columns(), complete("SELECT 0"), columns()].concat());
+    feed(&mut driver, ToClient, 4, &[complete("SELECT 0"), ready()].concat());
+    assert_eq!(told(&driver.exchanges), ["SELECT 2-3", "SELECT 2-4"]);
+    assert!(driver.exchanges.iter().all(|exchange| !format!("{exchange:?}").contains("secret")));
+    assert_eq!(driver.parser().dropped(), 0);
+}
+
+#[test]
+fn a_response_that_is_older_than_a_request_does_not_answer_it() {
+    let answer = [columns(), row(), complete("SELECT 1"), ready()].concat();
+    let asked = |text| [parse("", text), bind("", ""), execute(""), sync()].concat();
+    let executed = [message(b'1', b""), message(b'2', b""), row(), complete("SELECT 1"), ready()].concat();
+    for (request, answer) in [
+        (query("SELECT 1"), &answer),
+        (asked("SELECT $1"), &executed),
+        (query("SELECT 1"), &error("42P01")),
+        (query("SELECT 1"), &ready()),
+    ] {
+        let mut driver = connected();
+        feed(&mut driver, ToClient, 10, answer);
+        feed(&mut driver, ToServer, 20, &request);
+        assert_eq!(told(&driver.exchanges), [""; 0], "{}", answer.escape_ascii());
+        // The next turn is paired.
+        feed(&mut driver, ToClient, 21, &[complete("SELECT 1"), ready()].concat());
+        feed(&mut driver, ToServer, 30, &query("SELECT 2"));
+        feed(&mut driver, ToClient, 31, &[complete("SELECT 1"), ready()].concat());
+        assert_eq!(told(&driver.exchanges), ["SELECT 30-31"], "{}", answer.escape_ascii());
+    }
+}

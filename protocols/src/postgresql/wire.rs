@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://www.postgresql.org/docs/15/protocol-message-formats.html>
 
-use crate::protocol::Direction;
+use crate::{protocol::Direction, sql::Backslash};
 
 /// Type byte and length.
 pub(super) const HEADER_BYTES: usize = 5;
@@ -191,6 +191,20 @@ pub(super) fn error_fields(body: &[u8]) -> (Option<&[u8]>, bool) {
     (code, fatal)
 }
 
+/// What a ParameterStatus says of backslashes, if that is what it is about. What is cut off could be anything.
+pub(super) fn backslash(body: &[u8]) -> Option<Backslash> {
+    match body.strip_prefix(BACKSLASH_NAME) {
+        Some(b"on\0") => Some(Backslash::Plain),
+        Some(b"off\0") => Some(Backslash::Escape),
+        Some(_) => Some(Backslash::Unclear),
+        None => BACKSLASH_NAME.starts_with(body).then_some(Backslash::Unclear),
+    }
+}
+
+const BACKSLASH_NAME: &[u8] = b"standard_conforming_strings\0";
+/// As much of a ParameterStatus as [`backslash`] looks at.
+pub(super) const BACKSLASH_BYTES: usize = BACKSLASH_NAME.len() + b"off\0".len();
+
 /// A command tag without its zero: the verb, and its last number if it has one: `INSERT 0 5` is `INSERT` and 5.
 pub(super) fn tag(body: &[u8]) -> Option<(&str, Option<u64>)> {
     let tag = str::from_utf8(body.strip_suffix(b"\0")?).ok()?;
@@ -217,6 +231,21 @@ mod tests {
         assert_eq!(tag(b"CREATE TABLE\0"), Some(("CREATE TABLE", None)));
         for bad in [b"SELECT 5".as_slice(), b"\0", b"select\0", b"SELECT 5x\0", b"5\0", b"A\xff\0"] {
             assert_eq!(tag(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn of_parameters_one_is_read() {
+        for (body, expected) in [
+            (&b"standard_conforming_strings\0on\0"[..], Some(Backslash::Plain)),
+            (b"standard_conforming_strings\0off\0", Some(Backslash::Escape)),
+            (b"standard_conforming_strings\0maybe\0", Some(Backslash::Unclear)),
+            (b"standard_conforming_strings\0of", Some(Backslash::Unclear)),
+            (b"standard_conf", Some(Backslash::Unclear)),
+            (b"", Some(Backslash::Unclear)),
+            (b"TimeZone\0Etc/UTC\0", None),
+        ] {
+            assert_eq!(backslash(body), expected, "{:?}", body.escape_ascii().to_string());
         }
     }
 

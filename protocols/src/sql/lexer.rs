@@ -23,16 +23,33 @@ pub(super) enum Token {
     Symbol(u8),
 }
 
+/// What a backslash is in `'text'` without a prefix. In `E'text'` it always escapes.
+///
+/// PostgreSQL says it in the parameter `standard_conforming_strings`, which a session may change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backslash {
+    /// A character as any other: `on`, the default since 9.1.
+    Plain,
+    /// It escapes the character behind it: `off`.
+    Escape,
+    /// One of the two. Text whose end depends on it has none, as if the rest of the query belonged to it.
+    #[default]
+    Unclear,
+}
+
 /// Splits text into tokens that cover all of it. One that lacks its end reaches to the end of the text.
 #[derive(Clone, Debug)]
 pub(super) struct Lexer<'a> {
     text: &'a [u8],
     at: usize,
+    backslash: Backslash,
+    /// Where the last token ends is not known.
+    pub(super) unclear: bool,
 }
 
 impl<'a> Lexer<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+    pub(super) fn new(text: &'a [u8], backslash: Backslash) -> Self {
+        Self { text, at: 0, backslash, unclear: false }
     }
 
     /// The byte `ahead` of the next token's first one; 0 at the end.
@@ -53,7 +70,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Behind the quote that ends a text; a doubled one does not, nor one after a backslash if those escape.
-    fn skip_quoted(&mut self, quote: u8, backslash: bool) {
+    fn skip_quoted(&mut self, quote: u8, backslash: Backslash) {
         while let Some(byte) = self.text.get(self.at) {
             self.at += 1;
             if *byte == quote {
@@ -61,10 +78,44 @@ impl<'a> Lexer<'a> {
                     return;
                 }
                 self.at += 1;
-            } else if *byte == b'\\' && backslash {
+            } else if *byte == b'\\' && backslash != Backslash::Plain {
+                // Whatever it means, behind any other character both readings are at the same place.
+                if backslash == Backslash::Unclear && self.peek(0) == quote {
+                    self.unclear = true;
+                    self.at = self.text.len();
+                    return;
+                }
                 self.at = (self.at + 1).min(self.text.len());
             }
         }
+    }
+
+    /// Goes behind text that escapes, and behind what goes on with it on another line:
+    ///
+    /// > Two string constants that are only separated by whitespace with at least one newline are concatenated and
+    /// > effectively treated as if the string had been written as one constant. (PostgreSQL, section 4.1.2.1)
+    fn skip_escaping(&mut self) {
+        loop {
+            self.skip_quoted(b'\'', Backslash::Escape);
+            let mut after = Self { at: self.at, ..self.clone() };
+            let mut newline = false;
+            while let Some((token, start, end)) = after.blank() {
+                newline |= token == Token::Space && after.text.get(start..end).is_some_and(is_on_lines);
+            }
+            if !newline || after.peek(0) != b'\'' {
+                return;
+            }
+            self.at = after.at + 1;
+        }
+    }
+
+    /// The next token if it is blanks, or a comment to the end of its line.
+    fn blank(&mut self) -> Option<(Token, usize, usize)> {
+        let is_blank = self.peek(0).is_ascii_whitespace() || self.peek(0) == 0x0b;
+        if self.at < self.text.len() && (is_blank || (self.peek(0), self.peek(1)) == (b'-', b'-')) {
+            return self.next();
+        }
+        None
     }
 
     /// Comments nest in PostgreSQL as in standard SQL.
@@ -137,14 +188,31 @@ impl<'a> Lexer<'a> {
         let word = self.text.get(start..self.at).unwrap_or_default();
         let (next, after) = (self.peek(0), self.peek(1));
         match (word, next, after) {
-            ([b'e' | b'E'], b'\'', _) => self.at += 1,
-            ([b'b' | b'B' | b'x' | b'X' | b'n' | b'N'], b'\'', _) => self.at += 1,
-            ([b'u' | b'U'], b'&', b'\'' | b'"') => self.at += 2,
+            ([b'e' | b'E'], b'\'', _) => {
+                self.at += 1;
+                self.skip_escaping();
+            }
+            ([b'b' | b'B' | b'x' | b'X'], b'\'', _) => {
+                self.at += 1;
+                self.skip_quoted(b'\'', Backslash::Plain);
+            }
+            ([b'n' | b'N'], b'\'', _) => {
+                self.at += 1;
+                self.skip_quoted(b'\'', self.backslash);
+            }
+            // Where backslashes escape, the server refuses it.
+            ([b'u' | b'U'], b'&', b'\'') => {
+                self.at += 2;
+                self.skip_quoted(b'\'', self.backslash);
+            }
+            ([b'u' | b'U'], b'&', b'"') => {
+                self.at += 2;
+                self.skip_quoted(b'"', Backslash::Plain);
+                return Token::Quoted;
+            }
             _ => return Token::Word,
         }
-        let quote = self.text.get(self.at - 1).copied().unwrap_or(b'\'');
-        self.skip_quoted(quote, matches!(word, [b'e' | b'E']));
-        if quote == b'"' { Token::Quoted } else { Token::String }
+        Token::String
     }
 }
 
@@ -171,11 +239,11 @@ impl Iterator for Lexer<'_> {
                 Token::Comment
             }
             (b'\'', _) => {
-                self.skip_quoted(b'\'', false);
+                self.skip_quoted(b'\'', self.backslash);
                 Token::String
             }
             (quote @ (b'"' | b'`'), _) => {
-                self.skip_quoted(quote, false);
+                self.skip_quoted(quote, Backslash::Plain);
                 Token::Quoted
             }
             (b'$', _) => self.dollar(),
@@ -190,6 +258,10 @@ impl Iterator for Lexer<'_> {
     }
 }
 
+fn is_on_lines(blanks: &[u8]) -> bool {
+    blanks.iter().any(|byte| matches!(byte, b'\n' | b'\r'))
+}
+
 fn in_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
 }
@@ -200,7 +272,7 @@ mod tests {
 
     fn tokens(text: &str) -> Vec<(Token, &str)> {
         let mut end_of_last = 0;
-        let tokens = Lexer::new(text.as_bytes()).map(|(token, start, end)| {
+        let tokens = Lexer::new(text.as_bytes(), Backslash::Plain).map(|(token, start, end)| {
             assert!(start == end_of_last && end > start, "{text:?}: {start}..{end}");
             end_of_last = end;
             (token, &text[start..end])
@@ -226,6 +298,7 @@ mod tests {
             "$t_1$x$t_1$",
             "'never ends",
             "E'ends in \\",
+            "E'a' -- b\n \n'c\\'d'",
             "$$never $x$",
             "$ta",
         ] {
@@ -253,7 +326,32 @@ mod tests {
         assert_eq!(kinds("1..10"), [Number, Symbol(b'.'), Number]);
         assert_eq!(kinds("--x\ny"), [Comment, Space, Word]);
         assert_eq!(kinds("'a' 'b'"), [String, Space, String]);
+        assert_eq!(kinds("E'a' 'b'"), [String, Space, String], "on one line it is an error");
         assert_eq!(kinds("é été"), [Word, Space, Word]);
         assert_eq!(kinds("$ 1"), [Symbol(b'$'), Space, Number]);
+    }
+
+    #[test]
+    fn a_backslash_before_a_quote_is_what_the_session_says() {
+        let strings = |text: &str, backslash| {
+            let mut lexer = Lexer::new(text.as_bytes(), backslash);
+            let found: Vec<usize> =
+                lexer.by_ref().filter(|(token, ..)| *token == Token::String).map(|(.., end)| end).collect();
+            (found, lexer.unclear)
+        };
+        for (text, plain, escape, unclear) in [
+            (r"'a\'b', 'c'", &[4, 9, 11][..], &[6, 11][..], (&[11][..], true)),
+            (r"'a\\', 'c'", &[5, 10], &[5, 10], (&[5, 10], false)),
+            (r"'a\\\'', 'c'", &[10, 12], &[7, 12], (&[12], true)),
+            (r"'a\b', 'c'", &[5, 10], &[5, 10], (&[5, 10], false)),
+            (r"N'a\'b', 'c'", &[5, 10, 12], &[7, 12], (&[12], true)),
+            (r"E'a\'b', 'c'", &[7, 12], &[7, 12], (&[7, 12], false)),
+            (r"X'a\' || 'c'", &[5, 12], &[5, 12], (&[5, 12], false)),
+            (r"'never ends\", &[12], &[12], (&[12], false)),
+        ] {
+            assert_eq!(strings(text, Backslash::Plain), (plain.to_vec(), false), "{text}");
+            assert_eq!(strings(text, Backslash::Escape), (escape.to_vec(), false), "{text}");
+            assert_eq!(strings(text, Backslash::Unclear), (unclear.0.to_vec(), unclear.1), "{text}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use super::{
-    lexer::{Lexer, Token},
+    lexer::{Backslash, Lexer, Token},
     summary::Summary,
 };
 use crate::limits;
@@ -24,11 +24,12 @@ pub struct Statement {
 pub type Statements = SmallVec<[Statement; 1]>;
 
 /// The statements of a query that carries its values in its text: each literal becomes `?`. Empty ones (blanks and
-/// comments) are left out; what is beyond [`limits::STATEMENTS_MAX`] is, too. `cut` says that the text may go on.
+/// comments) are left out; what is beyond [`limits::STATEMENTS_MAX`] is, too. `cut` says that the text may go on. Where `backslash` leaves it open
+/// which bytes are text, the last statement is cut, and others may follow it.
 #[must_use]
-pub fn simple(text: &[u8], cut: bool) -> Statements {
+pub fn simple(text: &[u8], cut: bool, backslash: Backslash) -> Statements {
     let mut statements = Statements::new();
-    let mut reading = Reading::new(text, cut);
+    let mut reading = Reading::new(text, cut, backslash);
     while statements.len() < limits::STATEMENTS_MAX
         && let Some(statement) = reading.next_statement(true)
     {
@@ -40,8 +41,8 @@ pub fn simple(text: &[u8], cut: bool) -> Statements {
 /// The one statement of a prepared query. Text with placeholders is kept as it is, since its author has put the values
 /// elsewhere; of text without them literals are replaced. If it is cut before any placeholder, it is not shown.
 #[must_use]
-pub fn prepared(text: &[u8], cut: bool) -> Statement {
-    let mut reading = Reading::new(text, cut);
+pub fn prepared(text: &[u8], cut: bool, backslash: Backslash) -> Statement {
+    let mut reading = Reading::new(text, cut, backslash);
     let mut statement = reading.next_statement(false).unwrap_or_default();
     if reading.placeholders {
         let text = text.trim_ascii();
@@ -65,8 +66,9 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(text: &'a [u8], cut: bool) -> Self {
-        Self { text, cut, lexer: Lexer::new(text), placeholders: false, written: Vec::new(), full: false }
+    fn new(text: &'a [u8], cut: bool, backslash: Backslash) -> Self {
+        let lexer = Lexer::new(text, backslash);
+        Self { text, cut, lexer, placeholders: false, written: Vec::new(), full: false }
     }
 
     fn slice(&self, start: usize, end: usize) -> &'a [u8] {
@@ -163,7 +165,7 @@ impl<'a> Reading<'a> {
         if let List::Open { at, values: 1.. } = list {
             self.close_list(at);
         }
-        let cut = self.cut && !ended;
+        let cut = (self.cut || self.lexer.unclear) && !ended;
         let statement = significant.then(|| self.finish(summary.finish(cut), cut));
         self.written.clear();
         self.full = false;

@@ -1,11 +1,11 @@
 //! What becomes of statements, and the cases that the conventions publish.
 
-use super::{Statement, prepared, simple};
+use super::{Backslash, Statement, prepared, simple};
 use crate::limits::{QUERY_SUMMARY_BYTES_MAX, QUERY_TEXT_BYTES_MAX};
 
 /// The text and the summary of a query that holds one statement.
 fn one(text: &str) -> (String, String) {
-    let statements = simple(text.as_bytes(), false);
+    let statements = simple(text.as_bytes(), false, Backslash::Plain);
     assert_eq!(statements.len(), 1, "{text}: {statements:?}");
     assert!(!statements[0].cut, "{text}");
     (statements[0].text.to_string(), statements[0].summary.to_string())
@@ -91,7 +91,10 @@ fn summaries_name_what_is_done_and_to_which_tables() {
 #[test]
 fn statements_are_told_apart() {
     let texts = |text: &str| {
-        simple(text.as_bytes(), false).iter().map(|statement| statement.text.to_string()).collect::<Vec<_>>()
+        simple(text.as_bytes(), false, Backslash::Plain)
+            .iter()
+            .map(|statement| statement.text.to_string())
+            .collect::<Vec<_>>()
     };
     assert_eq!(texts("BEGIN; SELECT ';', $$;$$ ;; -- ;\n ; COMMIT"), ["BEGIN", "SELECT ?, ?", "COMMIT"]);
     assert_eq!(texts(" ; -- nothing\n;"), [""; 0]);
@@ -104,23 +107,40 @@ fn statements_are_told_apart() {
 #[test]
 fn prepared_text_is_kept_if_its_values_are_elsewhere() {
     let text = "SELECT 'x' /* c */ FROM t WHERE a = $1";
-    assert_eq!(prepared(text.as_bytes(), false).text, text);
+    assert_eq!(prepared(text.as_bytes(), false, Backslash::Plain).text, text);
     assert_eq!(
-        prepared(b"SELECT 'x' /* c */ FROM t WHERE a = 1; ", false).text,
+        prepared(b"SELECT 'x' /* c */ FROM t WHERE a = 1; ", false, Backslash::Plain).text,
         "SELECT ?  FROM t WHERE a = ?;"
     );
-    let cut = prepared(b"SELECT 'x' FROM t WHERE a", true);
+    let cut = prepared(b"SELECT 'x' FROM t WHERE a", true, Backslash::Plain);
     assert_eq!((cut.text.as_str(), cut.summary.as_str(), cut.cut), ("", "SELECT t", true));
+}
+
+#[test]
+fn what_may_be_text_is_not_shown() {
+    let text = r"SELECT 'it\'s a secret'' or two', a FROM t; SELECT 'b'";
+    let shown = |backslash| {
+        let statements = simple(text.as_bytes(), false, backslash);
+        statements.iter().map(|one| (one.text.to_string(), one.cut)).collect::<Vec<_>>()
+    };
+    let told = |text: &str, cut| (text.to_owned(), cut);
+    assert_eq!(shown(Backslash::Escape), [told("SELECT ?, a FROM t", false), told("SELECT ?", false)]);
+    assert_eq!(shown(Backslash::Unclear), [told("SELECT ?", true)]);
+    let unclear = |text: &str| prepared(text.as_bytes(), false, Backslash::Unclear);
+    assert_eq!(unclear(r"SELECT a FROM t WHERE b LIKE 'x\'").text, "SELECT a FROM t WHERE b LIKE ?");
+    assert!(unclear(r"SELECT a FROM t WHERE b LIKE 'x\'").cut);
+    let text = r"SELECT a FROM t WHERE b LIKE $1 ESCAPE '\'";
+    assert_eq!(unclear(text).text, text, "its values are elsewhere");
 }
 
 #[test]
 fn cut_text_says_less_and_nothing_else() {
     let text = "WITH w AS (SELECT 'a''b', E'c\\'d' FROM s.t1) SELECT $$secret$$, -12.5e3, 'x' IN ('1', 2) FROM s.t2 \
                 JOIN \"t 3\" ON /* t4 */ true WHERE f(x) = 3 FOR UPDATE";
-    let whole = &simple(text.as_bytes(), false)[0];
+    let whole = &simple(text.as_bytes(), false, Backslash::Plain)[0];
     for length in 0..text.len() {
         let Some(Statement { text: shown, summary, cut }) =
-            simple(&text.as_bytes()[..length], true).first().cloned()
+            simple(&text.as_bytes()[..length], true, Backslash::Plain).first().cloned()
         else {
             assert!(length == 0, "{length}");
             continue;
@@ -138,44 +158,48 @@ fn cut_text_says_less_and_nothing_else() {
             assert!(!shown.contains(secret), "{shown}");
         }
     }
-    assert_eq!(simple(b"SELECT a FROM orders", true)[0].summary, "SELECT", "it may be orders_2");
     assert_eq!(
-        simple(b"SELECT a FROM orders ", true)[0].summary,
+        simple(b"SELECT a FROM orders", true, Backslash::Plain)[0].summary,
+        "SELECT",
+        "it may be orders_2"
+    );
+    assert_eq!(
+        simple(b"SELECT a FROM orders ", true, Backslash::Plain)[0].summary,
         "SELECT",
         "it may be a function: orders (1)"
     );
-    assert_eq!(simple(b"SELECT a FROM orders o ", true)[0].summary, "SELECT orders");
+    assert_eq!(simple(b"SELECT a FROM orders o ", true, Backslash::Plain)[0].summary, "SELECT orders");
 }
 
 #[test]
 fn whatever_the_text_it_is_bounded_and_clean() {
     let long = format!("SELECT {} FROM t", "abc, ".repeat(10_000));
-    let statement = &simple(long.as_bytes(), false)[0];
+    let statement = &simple(long.as_bytes(), false, Backslash::Plain)[0];
     assert!(statement.text.len() <= 2048 && statement.cut && statement.summary == "SELECT t");
     let many = format!("DROP TABLE {}x", "a_long_table_name, ".repeat(1_000));
-    assert!(simple(many.as_bytes(), false)[0].summary.len() <= 255);
+    assert!(simple(many.as_bytes(), false, Backslash::Plain)[0].summary.len() <= 255);
     let list = format!("SELECT a FROM t WHERE b IN ({}1) AND c = 2", "'abc', ".repeat(1_000));
     for (length, expected) in
         [(list.len(), "SELECT a FROM t WHERE b IN (?) AND c = ?"), (5_000, "SELECT a FROM t WHERE b IN (?")]
     {
-        let statements = simple(&list.as_bytes()[..length], length < list.len());
+        let statements = simple(&list.as_bytes()[..length], length < list.len(), Backslash::Plain);
         assert_eq!((statements[0].text.as_str(), statements[0].cut), (expected, length < list.len()));
     }
-    let odd = simple(b"SELECT \"\xff\x1b[31m\x07\" FROM \"\x01\"", false);
+    let odd = simple(b"SELECT \"\xff\x1b[31m\x07\" FROM \"\x01\"", false, Backslash::Plain);
     assert!(!odd[0].text.contains(|c: char| c.is_control()), "{odd:?}");
     assert_eq!(odd[0].summary, "SELECT");
     let deep = format!("SELECT {}1{} FROM t; SELECT 2", "(".repeat(10_000), ")".repeat(10_000));
-    assert_eq!(simple(deep.as_bytes(), false).len(), 2);
+    assert_eq!(simple(deep.as_bytes(), false, Backslash::Plain).len(), 2);
 }
 
 proptest::proptest! {
     #[test]
     fn no_text_panics(text: String, bytes: Vec<u8>, cut: bool) {
         for text in [text.as_bytes(), &bytes] {
-            for statement in simple(text, cut) {
+            for statement in simple(text, cut, Backslash::Plain) {
                 proptest::prop_assert!(statement.text.len() <= crate::limits::QUERY_TEXT_BYTES_MAX);
             }
-            let _ = prepared(text, cut);
+            let _ = prepared(text, cut, Backslash::Plain);
         }
     }
 
@@ -186,7 +210,7 @@ proptest::proptest! {
         ];
         let text: String = parts.iter().map(|part| PARTS[*part]).collect();
         for text in [text.as_bytes(), &text.as_bytes()[..cut.index(text.len() + 1)]] {
-            for statement in simple(text, text.len() % 2 == 0) {
+            for statement in simple(text, text.len() % 2 == 0, Backslash::Plain) {
                 proptest::prop_assert!(!statement.text.contains('Z'), "{:?}", statement);
             }
         }
@@ -228,13 +252,13 @@ fn what_stands_for_other_bytes_does_not_exceed_the_limits() {
     // Each becomes three bytes.
     for byte in [0x01, 0xff] {
         let text = [&b"SELECT "[..], &[byte; 4_000]].concat();
-        let shown = simple(&text, false);
+        let shown = simple(&text, false, Backslash::Plain);
         assert!(shown[0].text.len() <= QUERY_TEXT_BYTES_MAX, "{}", shown[0].text.len());
         assert!(shown[0].text.ends_with('\u{fffd}'));
     }
     for table in [&b""[..], b"s."] {
         let text = [&b"SELECT * FROM "[..], table, &[0xff; 240], b", t"].concat();
-        let summary = &simple(&text, false)[0].summary;
+        let summary = &simple(&text, false, Backslash::Plain)[0].summary;
         assert!(summary.len() <= QUERY_SUMMARY_BYTES_MAX && !summary.contains('\u{fffd}'), "{summary:?}");
     }
 }

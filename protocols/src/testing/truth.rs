@@ -163,9 +163,25 @@ fn is_part_of_attribute(part: &Exchange, name: &str, value: &Value, whole: &Exch
             text(key::URL_PATH).is_some_and(|whole| whole.starts_with(path))
                 || text(key::URL_FULL).is_some_and(|whole| whole.contains(path))
         }
+        // The client's authority is not known: who knows the socket makes the URL of these.
+        (key::URL_PATH | key::URL_QUERY, Some(piece)) if part.attributes.get(key::URL_FULL).is_none() => {
+            text(name).or_else(|| text(key::URL_FULL).and_then(|url| piece_of(url, name))) == Some(piece)
+        }
         (key::URL_FULL, Some(url)) if cut.is_some() => {
             text(key::URL_FULL).is_some_and(|whole| whole.starts_with(url))
         }
         _ => whole.attributes.get(name) == Some(value),
+    }
+}
+
+/// The path or the query of a URL with a scheme.
+fn piece_of<'a>(url: &'a str, name: &str) -> Option<&'a str> {
+    let rest = url.split_once("://")?.1;
+    let target = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
+    match (target.split_once('?'), name) {
+        (Some((_, query)), key::URL_QUERY) => Some(query),
+        (None, key::URL_QUERY) => None,
+        (Some((path, _)), _) => Some(path),
+        (None, _) => Some(target),
     }
 }

@@ -69,6 +69,7 @@ impl Http1Parser {
 
     pub(super) fn skip_responses(&mut self, segment: &Segment<'_>) -> usize {
         self.responses = Reading::Seek;
+        self.cut_response = None;
         segment.bytes.len()
     }
 
@@ -84,9 +85,9 @@ impl Http1Parser {
     }
 
     fn look_at_response_head(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
+        self.cut_response = None;
         match head::response(segment.bytes) {
             Head::Whole(head, length) => {
-                self.cut_response = None;
                 let refused = is_final(head.status) && head.status < 400 && self.is_unreadable();
                 if refused || !self.may_answer(segment.first_at) {
                     self.lose_responses(segment.first_at, out);

@@ -4,6 +4,7 @@ use super::{Ending, Owed, PostgresqlParser, Reading, Response, What};
 use crate::{
     exchange::Exchange,
     protocol::{BootNanos, Gap},
+    sql::Backslash,
 };
 
 impl PostgresqlParser {
@@ -19,7 +20,7 @@ impl PostgresqlParser {
                 }
                 return;
             }
-            Reading::Startup => self.responses = Reading::Seek,
+            Reading::Startup => self.seek_responses(),
             _ => {}
         }
         self.lose_requests(gap.last_at, out);
@@ -58,9 +59,15 @@ impl PostgresqlParser {
         self.lose_responses(gap.last_at);
     }
 
+    /// The server's direction is out of frame, and it may report anything.
+    pub(super) fn seek_responses(&mut self) {
+        self.responses = Reading::Seek;
+        self.backslash = Backslash::Unclear;
+    }
+
     /// Messages of the server were not seen.
     pub(super) fn lose_responses(&mut self, at: BootNanos) {
-        self.responses = Reading::Seek;
+        self.seek_responses();
         self.responses_latest = at;
         self.ready_at = None;
         if self.blurred || self.queue.front() == Some(Owed::Unknown) {

@@ -17,7 +17,7 @@ use crate::{
     limits,
     protocol::{BootNanos, Direction, Segment},
     redact::BoundedText,
-    sql::{self, Statement},
+    sql::{self, Backslash, Statement},
 };
 
 /// A message, as much of it as is looked at.
@@ -121,7 +121,7 @@ impl PostgresqlParser {
             Err(NoHeader::Short) if !segment.cut => return 0,
             Err(why) => {
                 self.failures = self.failures.saturating_add(u8::from(why == NoHeader::Wrong));
-                self.responses = Reading::Seek;
+                self.seek_responses();
                 self.lose_requests(segment.last_at, out);
                 return segment.bytes.len();
             }
@@ -207,7 +207,8 @@ impl PostgresqlParser {
             _ => (request.body, true),
         };
         self.cut_heads += u64::from(cut);
-        let statements = sql::simple(text, cut);
+        let backslash = self.backslash();
+        let statements = sql::simple(text, cut, backslash);
         for statement in &statements {
             self.prepared.note(statement);
         }
@@ -216,10 +217,16 @@ impl PostgresqlParser {
             return;
         }
         self.close_group();
-        let more = cut || statements.len() >= limits::STATEMENTS_MAX;
+        let unclear = backslash == Backslash::Unclear && statements.last().is_some_and(|last| last.cut);
+        let more = cut || unclear || statements.len() >= limits::STATEMENTS_MAX;
         let query = Box::new(Query { statements, done: 0, more });
         self.queue.push_pending(Owed::Query, pending(request, What::Query(query)));
         self.queue.push(Owed::Ready);
+    }
+
+    /// What a backslash is in the text that comes now.
+    fn backslash(&self) -> Backslash {
+        if self.queue.is_empty() { self.backslash } else { Backslash::Unclear }
     }
 
     fn on_parse(&mut self, request: &Request<'_>, out: &mut Vec<Exchange>) {
@@ -238,8 +245,8 @@ impl PostgresqlParser {
         let (name, text) = (lossy(name), wire::text(rest));
         self.cut_heads += u64::from(text.is_none());
         let statement = match text {
-            Some((text, _)) => sql::prepared(text, false),
-            None => sql::prepared(rest, true),
+            Some((text, _)) => sql::prepared(text, false, self.backslash()),
+            None => sql::prepared(rest, true, self.backslash()),
         };
         let statement: Arc<Statement> = Arc::new(statement);
         self.prepared.prepare(&name, Arc::clone(&statement));

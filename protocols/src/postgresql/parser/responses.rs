@@ -29,6 +29,7 @@ fn needed(Header { kind, length }: Header) -> usize {
     match kind {
         b'C' | b'Z' => length,
         b'E' => length.min(limits::ERROR_READ_BYTES_MAX),
+        b'S' => length.min(wire::BACKSLASH_BYTES),
         _ => 0,
     }
 }
@@ -80,7 +81,7 @@ impl PostgresqlParser {
         if here.len() < needed && !segment.cut {
             return 0;
         }
-        if here.len() < needed && header.kind != b'E' {
+        if here.len() < needed && !matches!(header.kind, b'E' | b'S') {
             // Its end was not seen, so it is no answer; the gap behind it says the rest.
             self.lose_responses(segment.last_at);
             return bytes.len();
@@ -91,7 +92,7 @@ impl PostgresqlParser {
             Step::Hold => return 0,
             Step::Confused => {
                 self.confuse();
-                self.responses = Reading::Seek;
+                self.seek_responses();
                 self.responses_latest = segment.last_at;
                 return bytes.len();
             }
@@ -174,6 +175,11 @@ impl PostgresqlParser {
         let (kind, last_at) = (header.kind, segment.last_at);
         // Notices, parameters and notifications come at any time and belong to nothing.
         if matches!(kind, b'N' | b'S' | b'A') {
+            if kind == b'S'
+                && let Some(backslash) = wire::backslash(body)
+            {
+                self.backslash = backslash;
+            }
             return Step::Take;
         }
         if kind == b'W' {
@@ -211,6 +217,10 @@ impl PostgresqlParser {
                 self.queue.pop();
                 self.response = Response::default();
             }
+        }
+        if self.asked_at().is_some_and(|asked_at| asked_at > segment.first_at) {
+            // It was there before what it would answer: what it does answer was not seen.
+            return Step::Confused;
         }
         if kind == b'Z' {
             return self.on_ready(body, last_at, out);
@@ -266,6 +276,12 @@ impl PostgresqlParser {
             _ => return Step::Confused,
         }
         Step::Take
+    }
+
+    /// When the request began that is answered now.
+    fn asked_at(&mut self) -> Option<BootNanos> {
+        let pending = self.queue.first().map(|pending| pending.start);
+        pending.or(self.group.as_ref().map(|group| group.start))
     }
 
     /// A statement has ended. A simple query stays until ReadyForQuery: it may hold more.
