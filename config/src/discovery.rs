@@ -13,6 +13,20 @@ pub struct Discovery {
     pub include: Vec<Rule>,
     /// Processes that are left alone, whatever `include` says.
     pub exclude: Vec<Rule>,
+    /// What becomes of processes that export their spans themselves.
+    pub instrumented: Instrumented,
+}
+
+/// What becomes of a process that exports its spans itself, so that ours would be there twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Instrumented {
+    /// It counts in metrics and makes no spans.
+    #[default]
+    MetricsOnly,
+    /// It is treated like any other.
+    All,
+    /// It is left alone.
+    Skip,
 }
 
 /// What a process must be like. All criteria that are set must fit; at least one is.
@@ -38,8 +52,15 @@ impl Discovery {
         let mut section = field.section()?;
         section.set("include", &mut discovery.include, rules);
         section.set("exclude", &mut discovery.exclude, rules);
+        section.set("instrumented", &mut discovery.instrumented, Instrumented::read);
         section.finish();
         Some(discovery)
+    }
+}
+
+impl Instrumented {
+    fn read(field: &Field<'_>) -> Option<Self> {
+        field.choice(&[("metrics_only", Self::MetricsOnly), ("all", Self::All), ("skip", Self::Skip)])
     }
 }
 

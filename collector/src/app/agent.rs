@@ -28,9 +28,7 @@ use super::{
 };
 use crate::{
     connection::Table,
-    discovery::{
-        Change, Placement, Selection, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts,
-    },
+    discovery::{Change, Placement, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts},
     export::Pressure,
     kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Verdicts, Way, Weight},
     processors::Processors,
@@ -110,7 +108,7 @@ impl Agent {
             outputs,
             Clock::system(),
         );
-        pipeline.select(Selection::new(config.spantap.discovery.clone()));
+        pipeline.select(&config.spantap.discovery);
         let watched_since = Arc::new(AtomicU64::new(u64::MAX));
         pipeline.know_tls_watch(Arc::clone(&watched_since));
         let scanner = Scanner::start(kernel.attacher, &config.spantap.capture.tls, watched_since)?;

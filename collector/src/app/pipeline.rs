@@ -7,15 +7,17 @@ use std::{
 };
 
 use compact_str::CompactString;
+use spantap_config as config;
 use spantap_ebpf_common::{
     Event, Verdict as Wanted,
     event::{Endpoint, Process, ProcessChange, Tgid},
 };
+use spantap_protocols::{BootNanos, Role};
 
 use super::wiring::Outputs;
 use crate::{
     connection::{Finished, Table},
-    discovery::{Change, Selection, Services},
+    discovery::{Change, Instrumented, Selection, Services, instrumented::Evidence},
     processors::{Processors, Verdict},
     telemetry::{self, Clock, Endpoints, IdGenerator, Record},
 };
@@ -43,6 +45,8 @@ pub struct Pipeline {
     clock: Clock,
     ids: IdGenerator,
     selection: Selection,
+    instrumented: Instrumented,
+    of_instrumented: config::Instrumented,
     finished: Vec<Finished>,
     ended: Vec<(u64, Tgid)>,
     scans: HashSet<Tgid>,
@@ -54,8 +58,12 @@ pub struct Pipeline {
 pub struct Counts {
     /// Finished exchanges.
     pub exchanges: u64,
-    /// Records given to the exporters.
-    pub records: u64,
+    /// Records given to the exporters as spans.
+    pub spans: u64,
+    /// Records that only count in metrics, since their processes export spans of their own.
+    pub metrics_only: u64,
+    /// Exchanges of processes that are left alone because they export spans of their own.
+    pub instrumented: u64,
     /// Exchanges of processes that are not to be watched.
     pub excluded: u64,
 }
@@ -80,6 +88,8 @@ impl Pipeline {
             clock,
             ids: IdGenerator::new(),
             selection: Selection::default(),
+            instrumented: Instrumented::default(),
+            of_instrumented: config::Instrumented::default(),
             finished: Vec::new(),
             ended: Vec::new(),
             scans: HashSet::new(),
@@ -92,9 +102,10 @@ impl Pipeline {
         self.table.know_tls_watch(since);
     }
 
-    /// Watches only what is selected.
-    pub fn select(&mut self, selection: Selection) {
-        self.selection = selection;
+    /// Watches only what the rules select, and as they say.
+    pub fn select(&mut self, rules: &config::Discovery) {
+        self.selection = Selection::new(rules.clone());
+        self.of_instrumented = rules.instrumented;
     }
 
     /// Reports these processes and no others.
@@ -127,11 +138,13 @@ impl Pipeline {
         self.table.on_tick(now_boot_ns, &mut self.finished);
         self.pass_on();
         let (services, selection) = (&mut self.services, &mut self.selection);
+        let instrumented = &mut self.instrumented;
         self.ended.retain(|&(at, tgid)| {
             let keep = now_boot_ns.saturating_sub(at) < REMEMBERED_NS;
             if !keep {
                 services.forget(tgid);
                 selection.forget(tgid);
+                instrumented.forget(tgid);
             }
             keep
         });
@@ -192,6 +205,7 @@ impl Pipeline {
         match process.change {
             ProcessChange::Exec => {
                 self.services.forget(process.tgid);
+                self.instrumented.forget(process.tgid);
                 // At once: a command that asks for one thing is often gone before its first connection is heard of.
                 if matches!(self.naming, Naming::Processes) {
                     self.services.of(process.tgid, &process.comm);
@@ -219,30 +233,80 @@ impl Pipeline {
     }
 
     fn record(&mut self, finished: Finished) {
+        let (tgid, comm, role) = (finished.tgid, finished.comm, finished.exchange.role);
         // A capture file has no processes that could be selected.
-        if matches!(self.naming, Naming::Processes) {
+        let is_process = matches!(self.naming, Naming::Processes);
+        if is_process {
             let port = match finished.local {
                 Some(Endpoint::Inet(address)) => Some(address.port()),
                 _ => None,
             };
-            if !self.selection.wants(finished.tgid, &finished.comm, finished.exchange.role, port) {
+            if !self.selection.wants(tgid, &comm, role, port) {
                 self.counts.excluded += 1;
                 return;
             }
+            self.ask_for_context(tgid, &comm, finished.exchange.end);
         }
         let service = match &self.naming {
-            Naming::Processes => self.services.of(finished.tgid, &finished.comm),
-            Naming::Endpoints => self.services.named(finished.tgid, &endpoint_name(finished.local.as_ref())),
-            Naming::Fixed(name) => self.services.named(finished.tgid, name),
+            Naming::Processes => self.services.of(tgid, &comm),
+            Naming::Endpoints => self.services.named(tgid, &endpoint_name(finished.local.as_ref())),
+            Naming::Fixed(name) => self.services.named(tgid, name),
         };
         let [local, peer] = [finished.local, finished.peer].map(|end| end.map(endpoint));
         let endpoints = Endpoints { local, peer, tls: finished.tls };
         let mut record =
             Record::from_exchange(finished.exchange, service, &endpoints, &self.clock, &mut self.ids);
-        if self.processors.process(&mut record) == Verdict::Keep {
-            self.counts.records += 1;
-            self.outputs.on_record(&record);
+        match self.processors.process(&mut record) {
+            Verdict::Keep => self.output(tgid, record),
+            Verdict::DropSpans if is_process => self.spans_passed(tgid, role, &record),
+            Verdict::Drop | Verdict::DropSpans => {}
         }
+    }
+
+    /// A process that publishes who it is knows its own name best.
+    fn ask_for_context(&mut self, tgid: Tgid, comm: &[u8], at: BootNanos) {
+        if let Some(context) = self.instrumented.look(tgid, at) {
+            self.services.describe(tgid, comm, &context.attributes);
+        }
+    }
+
+    fn spans_passed(&mut self, tgid: Tgid, role: Role, record: &Record) {
+        if self.instrumented.spans_passed(tgid, role) {
+            let service = record.service.name.as_str();
+            tracing::info!(
+                service,
+                pid = tgid.0,
+                "the spans that it sends are of others: its own are reported"
+            );
+        }
+    }
+
+    fn output(&mut self, tgid: Tgid, mut record: Record) {
+        if self.of_instrumented != config::Instrumented::All
+            && let Some((evidence, is_new)) = self.instrumented.evidence(tgid)
+        {
+            let skip = self.of_instrumented == config::Instrumented::Skip;
+            if is_new {
+                let (service, reason) = (record.service.name.as_str(), evidence.name());
+                let left = if skip { "it is left alone" } else { "only its metrics are reported" };
+                tracing::info!(service, pid = tgid.0, reason, "a service exports its own spans: {left}");
+            }
+            if skip {
+                self.counts.instrumented += 1;
+                // That what it sends is of others can only turn out while it is listened to.
+                if evidence == Evidence::Context {
+                    self.selection.ignore(tgid);
+                }
+                return;
+            }
+            record.is_span = false;
+        }
+        if record.is_span {
+            self.counts.spans += 1;
+        } else {
+            self.counts.metrics_only += 1;
+        }
+        self.outputs.on_record(&record);
     }
 }
 

@@ -86,6 +86,13 @@ impl Selection {
         }
     }
 
+    /// Leaves a process alone from now on, whatever the rules say, until it runs something else.
+    pub fn ignore(&mut self, tgid: Tgid) {
+        if self.decided.insert(tgid, Choice::Ignore) != Some(Choice::Ignore) {
+            self.changes.push(Change::Ignore(tgid));
+        }
+    }
+
     /// The process is gone, and its number may be given to another.
     pub fn forget(&mut self, tgid: Tgid) {
         let before = self.decided.remove(&tgid);
@@ -254,6 +261,20 @@ mod tests {
         assert!(selection.wants(gone, b"curl\0", Role::Client, None));
         let changes: Vec<_> = selection.take_changes().collect();
         assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)], "each told once, in this order");
+    }
+
+    #[test]
+    fn a_process_can_be_ignored_later() {
+        let mut selection = selection("{}");
+        let gone = Tgid(u32::MAX);
+        assert!(selection.wants(gone, b"shop\0", Role::Server, None));
+        selection.ignore(gone);
+        selection.ignore(gone);
+        assert!(!selection.wants(gone, b"shop\0", Role::Server, None));
+        selection.decide(gone, b"shop\0");
+        assert!(selection.wants(gone, b"shop\0", Role::Server, None));
+        let changes: Vec<_> = selection.take_changes().collect();
+        assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)], "each told once");
     }
 
     #[test]

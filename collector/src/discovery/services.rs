@@ -74,6 +74,18 @@ impl Services {
         &self.by_process[&tgid]
     }
 
+    /// The process says this of itself (see [`super::process_context`]): more exact than what is read from outside.
+    pub fn describe(&mut self, tgid: Tgid, comm: &[u8], own: &Attributes) {
+        let known = Arc::clone(self.of(tgid, comm));
+        let mut attributes = known.attributes.clone();
+        for (name, value) in own.iter() {
+            attributes.set(name.clone(), value.clone());
+        }
+        let name = attributes.get(key::SERVICE_NAME).and_then(Value::as_str).unwrap_or(&known.name).into();
+        let service = self.intern(name, attributes);
+        self.by_process.insert(tgid, service);
+    }
+
     /// The process runs something else now, or its number may be given to another.
     pub fn forget(&mut self, tgid: Tgid) {
         self.by_process.remove(&tgid);
@@ -210,6 +222,29 @@ mod tests {
         assert_eq!(services.of(Tgid(u32::MAX), b"curl\0\0\0").name, "curl");
         let id = services.of(Tgid(u32::MAX), b"").id;
         assert_eq!(services.of(Tgid(u32::MAX - 1), b"curl\0").id, id, "one service for both");
+    }
+
+    #[test]
+    fn what_a_process_says_of_itself_goes_before_what_is_seen_of_it() {
+        let mut services = Services::new(Attributes::new());
+        let (gone, other) = (Tgid(u32::MAX), Tgid(u32::MAX - 1));
+        let mut own = Attributes::new();
+        own.push(key::SERVICE_NAME, Value::Static("shop"));
+        own.push(key::SERVICE_VERSION, Value::Static("2"));
+        services.describe(gone, b"python3\0", &own);
+        let service = services.of(gone, b"");
+        assert_eq!(service.name, "shop");
+        assert_eq!(service.attributes.get(key::SERVICE_VERSION), Some(&Value::Static("2")));
+        assert_eq!(
+            service.attributes.get(key::PROCESS_EXECUTABLE_NAME).and_then(Value::as_str),
+            Some("python3")
+        );
+        // One that says nothing keeps its name; one that says the same is the same service.
+        let id = service.id;
+        services.describe(other, b"python3\0", &Attributes::new());
+        assert_eq!(services.of(other, b"").name, "python3");
+        services.describe(other, b"", &own);
+        assert_eq!(services.of(other, b"").id, id);
     }
 
     #[test]
