@@ -1,7 +1,7 @@
 //! One thread's way from an event to the exporters, the same for a kernel and for a capture file.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::AtomicU64},
     time::Instant,
 };
@@ -9,7 +9,7 @@ use std::{
 use compact_str::CompactString;
 use spantap_config as config;
 use spantap_ebpf_common::{
-    Event, Verdict as Wanted,
+    Event, Verdict as Asked,
     event::{Endpoint, Process, ProcessChange, Tgid},
 };
 use spantap_protocols::{BootNanos, Role};
@@ -17,7 +17,7 @@ use spantap_protocols::{BootNanos, Role};
 use super::wiring::Outputs;
 use crate::{
     connection::{Finished, Table},
-    discovery::{Change, Instrumented, Selection, Services, instrumented::Evidence},
+    discovery::{Change, Instrumented, Selection, Services, Wanted, instrumented::Evidence},
     processors::{Processors, Verdict},
     telemetry::{self, Clock, Endpoints, IdGenerator, Record},
 };
@@ -49,7 +49,7 @@ pub struct Pipeline {
     of_instrumented: config::Instrumented,
     finished: Vec<Finished>,
     ended: Vec<(u64, Tgid)>,
-    scans: HashSet<Tgid>,
+    scans: HashMap<Tgid, BootNanos>,
     counts: Counts,
 }
 
@@ -66,6 +66,8 @@ pub struct Counts {
     pub instrumented: u64,
     /// Exchanges of processes that are not to be watched.
     pub excluded: u64,
+    /// Exchanges of processes of which that could not be known any more.
+    pub undecided: u64,
 }
 
 impl Pipeline {
@@ -92,7 +94,7 @@ impl Pipeline {
             of_instrumented: config::Instrumented::default(),
             finished: Vec::new(),
             ended: Vec::new(),
-            scans: HashSet::new(),
+            scans: HashMap::new(),
             counts: Counts::default(),
         }
     }
@@ -120,7 +122,7 @@ impl Pipeline {
             // While the process is there to be read; a short-lived one will not be when its exchange is finished.
             Event::Open(open) if matches!(self.naming, Naming::Processes) => {
                 self.services.of_child(open.tgid, open.parent, &open.comm);
-                self.selection.know(open.tgid, &open.comm);
+                self.selection.know(open.tgid, open.parent, &open.comm);
             }
             Event::ConnectFailed(failed) => {
                 let reason = failed.errno.map(std::io::Error::from_raw_os_error);
@@ -162,8 +164,8 @@ impl Pipeline {
         self.outputs.shutdown(deadline, self.clock.now());
     }
 
-    /// The processes that have loaded code since the last call.
-    pub fn take_scans(&mut self) -> impl Iterator<Item = Tgid> {
+    /// The processes that have loaded code since the last call, and when they first did.
+    pub fn take_scans(&mut self) -> impl Iterator<Item = (Tgid, BootNanos)> {
         self.scans.drain()
     }
 
@@ -173,7 +175,7 @@ impl Pipeline {
     }
 
     /// How much the kernel side is to report of which streams, since the last call.
-    pub fn take_verdicts(&mut self) -> impl Iterator<Item = Wanted> {
+    pub fn take_verdicts(&mut self) -> impl Iterator<Item = Asked> {
         self.table.take_verdicts()
     }
 
@@ -211,10 +213,10 @@ impl Pipeline {
                     self.services.of(process.tgid, &process.comm);
                     self.selection.decide(process.tgid, &process.comm);
                 }
-                self.scans.insert(process.tgid);
+                self.scans.insert(process.tgid, BootNanos(process.boot_ns));
             }
             ProcessChange::Mapped => {
-                self.scans.insert(process.tgid);
+                self.scans.entry(process.tgid).or_insert(BootNanos(process.boot_ns));
             }
             ProcessChange::Exit => {
                 self.scans.remove(&process.tgid);
@@ -241,9 +243,16 @@ impl Pipeline {
                 Some(Endpoint::Inet(address)) => Some(address.port()),
                 _ => None,
             };
-            if !self.selection.wants(tgid, &comm, role, port) {
-                self.counts.excluded += 1;
-                return;
+            match self.selection.wants(tgid, &comm, role, port) {
+                Wanted::Yes => {}
+                Wanted::No => {
+                    self.counts.excluded += 1;
+                    return;
+                }
+                Wanted::Undecided => {
+                    self.counts.undecided += 1;
+                    return;
+                }
             }
             self.ask_for_context(tgid, &comm, finished.exchange.end);
         }

@@ -13,7 +13,7 @@ pub mod tls_library;
 
 pub use instrumented::Instrumented;
 pub use process_context::ProcessContext;
-pub use selection::{Change, Selection};
+pub use selection::{Change, Selection, Wanted};
 pub use services::Services;
 pub use tls::{TlsFinder, TlsProber};
 pub use tls_library::Placement;

@@ -32,6 +32,18 @@ pub enum Change {
     Report(Tgid),
 }
 
+/// Whether an exchange is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is.
+    Yes,
+    /// The rules leave it out.
+    No,
+    /// Its process was gone before the rules could be applied to it. Then it is left out: what is excluded must never be
+    /// told.
+    Undecided,
+}
+
 /// What is done about a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Choice {
@@ -39,6 +51,8 @@ enum Choice {
     Watch,
     /// None of it.
     Ignore,
+    /// None of it, since it was gone before it could be known whether it should be.
+    Undecided,
     /// Some: what arrives at these ports.
     Ports(Ports),
 }
@@ -72,18 +86,27 @@ impl Selection {
         }
     }
 
-    /// A process was met: decides unless that is done already.
-    pub fn know(&mut self, tgid: Tgid, comm: &[u8]) {
-        self.choice(tgid, comm);
+    /// A process was met: decides unless that is done already. If it is gone, and its `parent` is called the same, it is a
+    /// forked child, which is treated as its parent is.
+    pub fn know(&mut self, tgid: Tgid, parent: Tgid, comm: &[u8]) {
+        if *self.choice(tgid, comm) == Choice::Undecided
+            && parent != Tgid(0)
+            && procfs::comm(parent).is_some_and(|name| name == procfs::comm_text(comm))
+        {
+            let choice = self.choice(parent, comm).clone();
+            self.decided.insert(tgid, choice);
+        }
     }
 
     /// Whether an exchange of the process is wanted. `port`: of our end of the socket.
-    pub fn wants(&mut self, tgid: Tgid, comm: &[u8], role: Role, port: Option<u16>) -> bool {
-        match self.choice(tgid, comm) {
+    pub fn wants(&mut self, tgid: Tgid, comm: &[u8], role: Role, port: Option<u16>) -> Wanted {
+        let wanted = match self.choice(tgid, comm) {
             Choice::Watch => true,
             Choice::Ignore => false,
+            Choice::Undecided => return Wanted::Undecided,
             Choice::Ports(ports) => ports.want(role, port),
-        }
+        };
+        if wanted { Wanted::Yes } else { Wanted::No }
     }
 
     /// Leaves a process alone from now on, whatever the rules say, until it runs something else.
@@ -139,14 +162,18 @@ impl Selection {
             return Choice::Watch;
         }
         let facts = Facts::of(tgid, comm);
-        let fitting = |rules: &[Rule]| -> Vec<Option<RangeInclusive<u16>>> {
-            rules.iter().filter(|rule| facts.fit(rule)).map(|rule| rule.port.clone()).collect()
-        };
-        let (included, excluded) = (fitting(&self.rules.include), fitting(&self.rules.exclude));
-        let all = self.rules.include.is_empty() || included.contains(&None);
-        if excluded.contains(&None) || !all && included.is_empty() {
+        let (included, excluded) = (facts.fitting(&self.rules.include), facts.fitting(&self.rules.exclude));
+        let all = self.rules.include.is_empty() || included.ports.contains(&None);
+        if excluded.ports.contains(&None) {
             return Choice::Ignore;
         }
+        if excluded.unknown || !all && included.unknown {
+            return Choice::Undecided;
+        }
+        if !all && included.ports.is_empty() {
+            return Choice::Ignore;
+        }
+        let (included, excluded) = (included.ports, excluded.ports);
         let exclude: Vec<_> = excluded.into_iter().flatten().collect();
         if all && exclude.is_empty() {
             return Choice::Watch;
@@ -171,9 +198,19 @@ impl Ports {
 /// What rules ask of a process.
 struct Facts {
     pid: u32,
+    /// Its path; of a process that is gone only its name, without a slash.
     executable: String,
+    /// Nothing but this can be read any more: what the kernel said when it began.
+    is_gone: bool,
     command_line: String,
     control_groups: Vec<String>,
+}
+
+/// The rules that fit a process: their ports.
+struct Fitting {
+    ports: Vec<Option<RangeInclusive<u16>>>,
+    /// Whether there is one of which that cannot be said.
+    unknown: bool,
 }
 
 impl Facts {
@@ -181,23 +218,53 @@ impl Facts {
         let executable = procfs::executable(tgid).map(|path| path.to_string_lossy().into_owned());
         Self {
             pid: tgid.0,
+            is_gone: executable.is_none(),
             executable: executable.unwrap_or_else(|| procfs::comm_text(comm)),
             command_line: procfs::command_line(tgid).unwrap_or_default(),
             control_groups: procfs::control_groups(tgid),
         }
     }
 
-    /// Whether everything but the port fits.
-    fn fit(&self, rule: &Rule) -> bool {
+    fn fitting(&self, rules: &[Rule]) -> Fitting {
+        let mut fitting = Fitting { ports: Vec::new(), unknown: false };
+        for rule in rules {
+            match self.fit(rule) {
+                Some(true) => fitting.ports.push(rule.port.clone()),
+                Some(false) => {}
+                None => fitting.unknown = true,
+            }
+        }
+        fitting
+    }
+
+    /// Whether everything but the port fits, if that can be said.
+    fn fit(&self, rule: &Rule) -> Option<bool> {
         let groups = || self.control_groups.iter().map(String::as_str);
-        rule.pid.is_none_or(|pid| pid == self.pid)
-            && rule.executable.as_ref().is_none_or(|glob| glob.matches_path(&self.executable))
-            && rule.command_line.as_ref().is_none_or(|glob| glob.matches(&self.command_line))
-            && rule.cgroup.as_ref().is_none_or(|glob| groups().any(|group| glob.matches(group)))
-            && rule
-                .container
+        let is = |fits: bool| Some(fits);
+        // Of what cannot be read nothing is known.
+        let read = |fits: bool| (!self.is_gone).then_some(fits);
+        let criteria = [
+            rule.pid.map(|pid| is(pid == self.pid)),
+            rule.executable.as_ref().map(|glob| match glob.matches_path(&self.executable) {
+                fits if !self.is_gone => is(fits),
+                // A script is called by its own name, and what runs it may be what the rule names.
+                fits => (fits && !glob.is_path() && !self.is_cut()).then_some(true),
+            }),
+            rule.command_line.as_ref().map(|glob| read(glob.matches(&self.command_line))),
+            rule.cgroup.as_ref().map(|glob| read(groups().any(|group| glob.matches(group)))),
+            rule.container
                 .as_ref()
-                .is_none_or(|glob| groups().filter_map(procfs::container_id).any(|id| glob.matches(id)))
+                .map(|glob| read(groups().filter_map(procfs::container_id).any(|id| glob.matches(id)))),
+        ];
+        // One that does not fit is enough.
+        let mut named = criteria.into_iter().flatten();
+        let known = named.clone().all(|fits| fits.is_some());
+        if named.any(|fits| fits == Some(false)) { Some(false) } else { known.then_some(true) }
+    }
+
+    /// The kernel keeps 15 bytes of a name (`TASK_COMM_LEN` of `include/linux/sched.h`, with a zero).
+    fn is_cut(&self) -> bool {
+        self.executable.len() >= 15
     }
 }
 
@@ -216,7 +283,7 @@ mod tests {
     fn wanted(rules: &str) -> (bool, bool, bool) {
         let own = Tgid(std::process::id());
         let mut selection = selection(rules);
-        let mut wants = |role, port| selection.wants(own, b"", role, port);
+        let mut wants = |role, port| selection.wants(own, b"", role, port) == Wanted::Yes;
         let wanted = (
             wants(Role::Server, Some(80)),
             wants(Role::Server, Some(8080)),
@@ -255,10 +322,10 @@ mod tests {
     fn a_decision_holds_until_the_process_runs_something_else() {
         let mut selection = selection("{exclude: [{executable: curl}]}");
         let gone = Tgid(u32::MAX);
-        assert!(!selection.wants(gone, b"curl\0", Role::Client, None));
-        assert!(!selection.wants(gone, b"wget\0", Role::Client, None));
+        assert_eq!(selection.wants(gone, b"curl\0", Role::Client, None), Wanted::No);
+        assert_eq!(selection.wants(gone, b"wget\0", Role::Client, None), Wanted::No);
         selection.decide(gone, b"wget\0");
-        assert!(selection.wants(gone, b"curl\0", Role::Client, None));
+        assert_ne!(selection.wants(gone, b"curl\0", Role::Client, None), Wanted::No);
         let changes: Vec<_> = selection.take_changes().collect();
         assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)], "each told once, in this order");
     }
@@ -267,12 +334,12 @@ mod tests {
     fn a_process_can_be_ignored_later() {
         let mut selection = selection("{}");
         let gone = Tgid(u32::MAX);
-        assert!(selection.wants(gone, b"shop\0", Role::Server, None));
+        assert_eq!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes);
         selection.ignore(gone);
         selection.ignore(gone);
-        assert!(!selection.wants(gone, b"shop\0", Role::Server, None));
+        assert_ne!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes);
         selection.decide(gone, b"shop\0");
-        assert!(selection.wants(gone, b"shop\0", Role::Server, None));
+        assert_eq!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes);
         let changes: Vec<_> = selection.take_changes().collect();
         assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)], "each told once");
     }
@@ -281,9 +348,9 @@ mod tests {
     fn whoever_gets_the_number_of_an_ignored_process_is_reported() {
         let mut selection = selection("{exclude: [{executable: curl}]}");
         let gone = Tgid(u32::MAX);
-        selection.know(gone, b"curl\0");
+        selection.know(gone, Tgid(0), b"curl\0");
         selection.forget(gone);
-        selection.know(gone, b"wget\0");
+        selection.know(gone, Tgid(0), b"wget\0");
         selection.forget(gone);
         let changes: Vec<_> = selection.take_changes().collect();
         assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)]);
@@ -295,6 +362,7 @@ mod tests {
         let facts = Facts {
             pid: 7,
             executable: String::new(),
+            is_gone: false,
             command_line: String::new(),
             control_groups: vec![
                 "/user.slice".to_owned(),
@@ -303,7 +371,47 @@ mod tests {
         };
         for (glob, expected) in [(id, true), ("4f0c9a1be7d2*", true), ("*", true), ("5*", false)] {
             let rules = selection(&format!("{{include: [{{container: \"{glob}\"}}]}}")).rules;
-            assert_eq!(facts.fit(&rules.include[0]), expected, "{glob}");
+            assert_eq!(facts.fit(&rules.include[0]), Some(expected), "{glob}");
+        }
+    }
+
+    #[test]
+    fn of_a_process_that_is_gone_only_its_name_and_number_are_known() {
+        let gone = u32::MAX;
+        for (rules, comm, expected) in [
+            ("{exclude: [{executable: curl}]}", "curl", Wanted::No),
+            ("{exclude: [{executable: python3}]}", "script.py", Wanted::Undecided),
+            ("{exclude: [{executable: /usr/bin/curl}]}", "curl", Wanted::Undecided),
+            ("{exclude: [{executable: /usr/bin/curl}, {executable: curl}]}", "curl", Wanted::No),
+            ("{exclude: [{executable: curl, command_line: \"*x*\"}]}", "curl", Wanted::Undecided),
+            ("{exclude: [{pid: 1, command_line: \"*x*\"}]}", "curl", Wanted::Yes),
+            ("{exclude: [{command_line: \"*x*\"}]}", "curl", Wanted::Undecided),
+            ("{include: [{command_line: \"*x*\"}]}", "curl", Wanted::Undecided),
+            ("{include: [{command_line: \"*x*\"}, {executable: curl}]}", "curl", Wanted::Yes),
+            ("{include: [{cgroup: \"*\"}]}", "curl", Wanted::Undecided),
+            ("{include: [{container: \"*\"}, {pid: 1}]}", "curl", Wanted::Undecided),
+            ("{include: [{pid: 1}]}", "curl", Wanted::No),
+            ("{include: [{executable: a-name-that-is-long}]}", "a-name-that-is-", Wanted::Undecided),
+        ] {
+            let wanted = selection(rules).wants(Tgid(gone), comm.as_bytes(), Role::Client, None);
+            assert_eq!(wanted, expected, "{rules} {comm}");
+        }
+    }
+
+    #[test]
+    fn a_forked_child_that_is_gone_is_treated_as_its_parent_is() {
+        let own = Tgid(std::process::id());
+        let comm = procfs::comm(own).unwrap();
+        let rules = "{include: [{command_line: \"*\"}]}";
+        for (parent, name, expected) in [
+            (own, comm.as_str(), Wanted::Yes),
+            (own, "other", Wanted::Undecided),
+            (Tgid(0), comm.as_str(), Wanted::Undecided),
+        ] {
+            let mut selection = selection(rules);
+            selection.know(Tgid(u32::MAX), parent, name.as_bytes());
+            let wanted = selection.wants(Tgid(u32::MAX), name.as_bytes(), Role::Client, None);
+            assert_eq!(wanted, expected, "{parent:?} {name}");
         }
     }
 
@@ -311,7 +419,7 @@ mod tests {
     fn only_these_and_no_others() {
         let mut selection = selection("{exclude: [{pid: 7}]}");
         selection.only([Tgid(7)].into());
-        assert!(selection.wants(Tgid(7), b"", Role::Server, None));
-        assert!(!selection.wants(Tgid(8), b"", Role::Server, None));
+        assert_eq!(selection.wants(Tgid(7), b"", Role::Server, None), Wanted::Yes);
+        assert_ne!(selection.wants(Tgid(8), b"", Role::Server, None), Wanted::Yes);
     }
 }
