@@ -92,9 +92,9 @@ fn a_library_that_nobody_has_used_is_watched_while_its_first_process_runs() {
 }
 
 /// Nobody waits for the agent: each process asks at once and ends, some 15 ms after it has begun. Whether it is in time
-/// depends on the machine; that each library is found, and nothing wrong is told, does not.
+/// depends on the machine; that each library is found or counted, and nothing wrong is told, does not.
 #[test]
-fn each_of_many_fresh_libraries_is_found_while_its_only_process_runs() {
+fn each_of_many_libraries_with_one_short_lived_process_is_found_or_counted() {
     let Some(_turn) = machine::ready(PROGRAMS) else { return };
     let nginx = Nginx::start(LOCATIONS);
     let mut agent = Agent::start();
@@ -115,8 +115,15 @@ fn each_of_many_fresh_libraries_is_found_while_its_only_process_runs() {
     finished.accounts.assert_nothing_lost();
     let gone = left_out(&finished, "TLS libraries gone before they could be watched");
     let spans = of_clients(&finished, "curl", &nginx);
-    println!("{} of {RUNS} requests seen, {gone} libraries gone too soon", spans.len());
-    assert_eq!(watched(&finished.stderr) + gone, RUNS, "{}", finished.stderr);
+    let unread = left_out(&finished, "processes gone before their libraries could be read");
+    println!(
+        "{} of {RUNS} requests seen, {gone} libraries and {unread} processes gone too soon",
+        spans.len()
+    );
+    // Other processes of the machine may have been gone, too.
+    let known = watched(&finished.stderr) + gone;
+    assert!(known <= RUNS && known + unread >= RUNS, "{:?}\n{}", finished.accounts, finished.stderr);
+    assert!(spans.len() <= watched(&finished.stderr), "{spans:?}");
     let mut paths: Vec<&str> = spans.iter().map(Span::path).collect();
     paths.sort_unstable();
     paths.dedup();

@@ -270,7 +270,7 @@ async fn stop_on_signal(stop: Arc<AtomicBool>) {
 /// into the files and probes them. The latter holds all kernel programs: when it ends, nothing stays attached.
 struct Scanner {
     requests: mpsc::Sender<(Tgid, BootNanos)>,
-    finder: thread::JoinHandle<u64>,
+    finder: thread::JoinHandle<TlsCounts>,
     prober: thread::JoinHandle<TlsCounts>,
 }
 
@@ -295,7 +295,7 @@ impl Scanner {
             if is_enabled {
                 // Nobody receives any more only when all ends.
                 finder.host().for_each(|file| drop(files.send(file)));
-                for tgid in procfs::processes() {
+                for tgid in procfs::processes().filter(|tgid| procfs::executable(*tgid).is_some()) {
                     finder.scan(tgid, None).into_iter().for_each(|file| drop(files.send(file)));
                 }
             }
@@ -329,7 +329,7 @@ impl Scanner {
     /// Ends the thread, and with it every attachment.
     fn stop(self) -> TlsCounts {
         drop(self.requests);
-        let gone = self.finder.join().unwrap_or_default();
-        TlsCounts { gone, ..self.prober.join().unwrap_or_default() }
+        let TlsCounts { gone, unread, .. } = self.finder.join().unwrap_or_default();
+        TlsCounts { gone, unread, ..self.prober.join().unwrap_or_default() }
     }
 }

@@ -238,13 +238,14 @@ impl Pipeline {
         let (tgid, comm, role) = (finished.tgid, finished.comm, finished.exchange.role);
         // A capture file has no processes that could be selected.
         let is_process = matches!(self.naming, Naming::Processes);
+        let mut rule = None;
         if is_process {
             let port = match finished.local {
                 Some(Endpoint::Inet(address)) => Some(address.port()),
                 _ => None,
             };
             match self.selection.wants(tgid, &comm, role, port) {
-                Wanted::Yes => {}
+                Wanted::Yes(by) => rule = by.and_then(|by| Some((by, self.selection.overrides(by)?))),
                 Wanted::No => {
                     self.counts.excluded += 1;
                     return;
@@ -254,10 +255,17 @@ impl Pipeline {
                     return;
                 }
             }
-            self.ask_for_context(tgid, &comm, finished.exchange.end);
+            // A process that publishes who it is knows its own name best.
+            if let Some(context) = self.instrumented.look(tgid, finished.exchange.end) {
+                self.services.describe(tgid, &comm, &context.attributes);
+            }
         }
+        let of_instrumented = rule.and_then(|(_, rule)| rule.instrumented).unwrap_or(self.of_instrumented);
         let service = match &self.naming {
-            Naming::Processes => self.services.of(tgid, &comm),
+            Naming::Processes => match rule {
+                Some((number, rule)) => self.services.of_rule(tgid, &comm, number, rule),
+                None => self.services.of(tgid, &comm),
+            },
             Naming::Endpoints => self.services.named(tgid, &endpoint_name(finished.local.as_ref())),
             Naming::Fixed(name) => self.services.named(tgid, name),
         };
@@ -266,16 +274,9 @@ impl Pipeline {
         let mut record =
             Record::from_exchange(finished.exchange, service, &endpoints, &self.clock, &mut self.ids);
         match self.processors.process(&mut record) {
-            Verdict::Keep => self.output(tgid, record),
+            Verdict::Keep => self.output(tgid, record, of_instrumented),
             Verdict::DropSpans if is_process => self.spans_passed(tgid, role, &record),
             Verdict::Drop | Verdict::DropSpans => {}
-        }
-    }
-
-    /// A process that publishes who it is knows its own name best.
-    fn ask_for_context(&mut self, tgid: Tgid, comm: &[u8], at: BootNanos) {
-        if let Some(context) = self.instrumented.look(tgid, at) {
-            self.services.describe(tgid, comm, &context.attributes);
         }
     }
 
@@ -290,11 +291,11 @@ impl Pipeline {
         }
     }
 
-    fn output(&mut self, tgid: Tgid, mut record: Record) {
-        if self.of_instrumented != config::Instrumented::All
+    fn output(&mut self, tgid: Tgid, mut record: Record, of_instrumented: config::Instrumented) {
+        if of_instrumented != config::Instrumented::All
             && let Some((evidence, is_new)) = self.instrumented.evidence(tgid)
         {
-            let skip = self.of_instrumented == config::Instrumented::Skip;
+            let skip = of_instrumented == config::Instrumented::Skip;
             if is_new {
                 let (service, reason) = (record.service.name.as_str(), evidence.name());
                 let left = if skip { "it is left alone" } else { "only its metrics are reported" };

@@ -59,6 +59,7 @@ impl Summary {
         summary.left_out.push(("kernel: missed runs".into(), missed_runs));
         summary.left_out.push(("TLS libraries that cannot be watched".into(), tls.refused));
         summary.left_out.push(("TLS libraries gone before they could be watched".into(), tls.gone));
+        summary.left_out.push(("processes gone before their libraries could be read".into(), tls.unread));
         summary
     }
 

@@ -8,6 +8,7 @@ pub mod procfs;
 pub mod selection;
 pub mod services;
 mod symbols;
+mod telemetry_backends;
 pub mod tls;
 pub mod tls_library;
 

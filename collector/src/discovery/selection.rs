@@ -5,11 +5,11 @@ use std::{
     ops::RangeInclusive,
 };
 
-use spantap_config::{Discovery, Rule};
+use spantap_config::{Discovery, Overrides, Rule, TelemetryBackends};
 use spantap_ebpf_common::event::Tgid;
 use spantap_protocols::Role;
 
-use super::procfs;
+use super::{procfs, telemetry_backends};
 
 /// Processes remembered at once; beyond it the cache starts anew.
 const PROCESSES_MAX: usize = 32_768;
@@ -32,11 +32,11 @@ pub enum Change {
     Report(Tgid),
 }
 
-/// Whether an exchange is wanted.
+/// Whether an exchange is wanted, and by which rule of `include`, see [`Selection::overrides`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// It is.
-    Yes,
+    Yes(Option<usize>),
     /// The rules leave it out.
     No,
     /// Its process was gone before the rules could be applied to it. Then it is left out: what is excluded must never be
@@ -47,8 +47,8 @@ pub enum Wanted {
 /// What is done about a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Choice {
-    /// All of it is watched.
-    Watch,
+    /// All of it is watched, by this rule of `include` if it is by one.
+    Watch(Option<usize>),
     /// None of it.
     Ignore,
     /// None of it, since it was gone before it could be known whether it should be.
@@ -57,13 +57,14 @@ enum Choice {
     Ports(Ports),
 }
 
-/// Ports that a process serves on. An empty `include` is all of them.
+/// The rules that fit a process but may not fit all that it does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Ports {
-    include: Vec<RangeInclusive<u16>>,
+    /// Whether all is included but what is excluded, since there are no rules that include.
+    all: bool,
+    /// The rules that fit, in their order: those with ports fit what is served there.
+    include: Vec<(Option<RangeInclusive<u16>>, usize)>,
     exclude: Vec<RangeInclusive<u16>>,
-    /// What is not served (the process is the client) is watched, too.
-    clients: bool,
 }
 
 impl Selection {
@@ -100,13 +101,18 @@ impl Selection {
 
     /// Whether an exchange of the process is wanted. `port`: of our end of the socket.
     pub fn wants(&mut self, tgid: Tgid, comm: &[u8], role: Role, port: Option<u16>) -> Wanted {
-        let wanted = match self.choice(tgid, comm) {
-            Choice::Watch => true,
-            Choice::Ignore => false,
-            Choice::Undecided => return Wanted::Undecided,
+        match self.choice(tgid, comm) {
+            Choice::Watch(rule) => Wanted::Yes(*rule),
+            Choice::Ignore => Wanted::No,
+            Choice::Undecided => Wanted::Undecided,
             Choice::Ports(ports) => ports.want(role, port),
-        };
-        if wanted { Wanted::Yes } else { Wanted::No }
+        }
+    }
+
+    /// What is different for what a rule has included.
+    #[must_use]
+    pub fn overrides(&self, rule: usize) -> Option<&Overrides> {
+        self.rules.include.get(rule).map(|include| &include.overrides)
     }
 
     /// Leaves a process alone from now on, whatever the rules say, until it runs something else.
@@ -156,43 +162,65 @@ impl Selection {
 
     fn judge(&self, tgid: Tgid, comm: &[u8]) -> Choice {
         if let Some(only) = &self.only {
-            return if only.contains(&tgid) { Choice::Watch } else { Choice::Ignore };
+            return if only.contains(&tgid) { Choice::Watch(None) } else { Choice::Ignore };
         }
-        if self.rules == Discovery::default() {
-            return Choice::Watch;
+        let Discovery { include, exclude, telemetry_backends, .. } = &self.rules;
+        if *telemetry_backends == TelemetryBackends::Skip && is_telemetry_backend(tgid, comm) {
+            return Choice::Ignore;
+        }
+        if include.is_empty() && exclude.is_empty() {
+            return Choice::Watch(None);
         }
         let facts = Facts::of(tgid, comm);
-        let (included, excluded) = (facts.fitting(&self.rules.include), facts.fitting(&self.rules.exclude));
-        let all = self.rules.include.is_empty() || included.ports.contains(&None);
-        if excluded.ports.contains(&None) {
+        let included = facts.fitting(include.iter().map(|include| &include.rule));
+        let excluded = facts.fitting(exclude.iter());
+        let all = include.is_empty();
+        if excluded.rules.iter().any(|(port, _)| port.is_none()) {
             return Choice::Ignore;
         }
-        if excluded.unknown || !all && included.unknown {
+        // One that surely fits includes it, but one before that may be the first.
+        if excluded.unknown || included.unknown {
             return Choice::Undecided;
         }
-        if !all && included.ports.is_empty() {
-            return Choice::Ignore;
+        match &included.rules[..] {
+            [] if !all => Choice::Ignore,
+            [] if excluded.rules.is_empty() => Choice::Watch(None),
+            [(None, first), ..] if excluded.rules.is_empty() => Choice::Watch(Some(*first)),
+            _ => {
+                let exclude = excluded.rules.into_iter().filter_map(|(port, _)| port).collect();
+                Choice::Ports(Ports { all, include: included.rules, exclude })
+            }
         }
-        let (included, excluded) = (included.ports, excluded.ports);
-        let exclude: Vec<_> = excluded.into_iter().flatten().collect();
-        if all && exclude.is_empty() {
-            return Choice::Watch;
-        }
-        let include = if all { Vec::new() } else { included.into_iter().flatten().collect() };
-        Choice::Ports(Ports { include, exclude, clients: all })
     }
 }
 
 impl Ports {
-    fn want(&self, role: Role, port: Option<u16>) -> bool {
-        if role == Role::Client {
-            return self.clients;
-        }
-        let among = |ranges: &[RangeInclusive<u16>]| {
-            port.is_some_and(|port| ranges.iter().any(|range| range.contains(&port)))
+    fn want(&self, role: Role, port: Option<u16>) -> Wanted {
+        let serves = |range: &RangeInclusive<u16>| {
+            role == Role::Server && port.is_some_and(|port| range.contains(&port))
         };
-        (self.include.is_empty() || among(&self.include)) && !among(&self.exclude)
+        if self.exclude.iter().any(serves) {
+            return Wanted::No;
+        }
+        let fits = |(range, _): &&(Option<RangeInclusive<u16>>, usize)| range.as_ref().is_none_or(serves);
+        match self.include.iter().find(fits) {
+            Some((_, rule)) => Wanted::Yes(Some(*rule)),
+            None if self.all => Wanted::Yes(None),
+            None => Wanted::No,
+        }
     }
+}
+
+/// Said once per process, for it may be missed.
+fn is_telemetry_backend(tgid: Tgid, comm: &[u8]) -> bool {
+    let path = procfs::executable(tgid);
+    let name = path.as_deref().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let name = name.unwrap_or_else(|| procfs::comm_text(comm));
+    let is_one = telemetry_backends::is_one(&name);
+    if is_one {
+        tracing::info!(executable = name, pid = tgid.0, "a telemetry backend is left alone");
+    }
+    is_one
 }
 
 /// What rules ask of a process.
@@ -206,9 +234,10 @@ struct Facts {
     control_groups: Vec<String>,
 }
 
-/// The rules that fit a process: their ports.
+/// The rules that fit a process.
 struct Fitting {
-    ports: Vec<Option<RangeInclusive<u16>>>,
+    /// Their ports and numbers.
+    rules: Vec<(Option<RangeInclusive<u16>>, usize)>,
     /// Whether there is one of which that cannot be said.
     unknown: bool,
 }
@@ -225,12 +254,14 @@ impl Facts {
         }
     }
 
-    fn fitting(&self, rules: &[Rule]) -> Fitting {
-        let mut fitting = Fitting { ports: Vec::new(), unknown: false };
-        for rule in rules {
+    fn fitting<'a>(&self, rules: impl Iterator<Item = &'a Rule>) -> Fitting {
+        let mut fitting = Fitting { rules: Vec::new(), unknown: false };
+        for (number, rule) in rules.enumerate() {
             match self.fit(rule) {
-                Some(true) => fitting.ports.push(rule.port.clone()),
+                Some(true) => fitting.rules.push((rule.port.clone(), number)),
                 Some(false) => {}
+                // What is after a rule that fits whatever the process does makes no difference.
+                None if fitting.rules.iter().any(|(port, _)| port.is_none()) => {}
                 None => fitting.unknown = true,
             }
         }
@@ -283,7 +314,7 @@ mod tests {
     fn wanted(rules: &str) -> (bool, bool, bool) {
         let own = Tgid(std::process::id());
         let mut selection = selection(rules);
-        let mut wants = |role, port| selection.wants(own, b"", role, port) == Wanted::Yes;
+        let mut wants = |role, port| matches!(selection.wants(own, b"", role, port), Wanted::Yes(_));
         let wanted = (
             wants(Role::Server, Some(80)),
             wants(Role::Server, Some(8080)),
@@ -334,12 +365,12 @@ mod tests {
     fn a_process_can_be_ignored_later() {
         let mut selection = selection("{}");
         let gone = Tgid(u32::MAX);
-        assert_eq!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes);
+        assert_eq!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes(None));
         selection.ignore(gone);
         selection.ignore(gone);
-        assert_ne!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes);
+        assert_ne!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes(None));
         selection.decide(gone, b"shop\0");
-        assert_eq!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes);
+        assert_eq!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes(None));
         let changes: Vec<_> = selection.take_changes().collect();
         assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)], "each told once");
     }
@@ -371,7 +402,7 @@ mod tests {
         };
         for (glob, expected) in [(id, true), ("4f0c9a1be7d2*", true), ("*", true), ("5*", false)] {
             let rules = selection(&format!("{{include: [{{container: \"{glob}\"}}]}}")).rules;
-            assert_eq!(facts.fit(&rules.include[0]), Some(expected), "{glob}");
+            assert_eq!(facts.fit(&rules.include[0].rule), Some(expected), "{glob}");
         }
     }
 
@@ -384,10 +415,11 @@ mod tests {
             ("{exclude: [{executable: /usr/bin/curl}]}", "curl", Wanted::Undecided),
             ("{exclude: [{executable: /usr/bin/curl}, {executable: curl}]}", "curl", Wanted::No),
             ("{exclude: [{executable: curl, command_line: \"*x*\"}]}", "curl", Wanted::Undecided),
-            ("{exclude: [{pid: 1, command_line: \"*x*\"}]}", "curl", Wanted::Yes),
+            ("{exclude: [{pid: 1, command_line: \"*x*\"}]}", "curl", Wanted::Yes(None)),
             ("{exclude: [{command_line: \"*x*\"}]}", "curl", Wanted::Undecided),
             ("{include: [{command_line: \"*x*\"}]}", "curl", Wanted::Undecided),
-            ("{include: [{command_line: \"*x*\"}, {executable: curl}]}", "curl", Wanted::Yes),
+            ("{include: [{command_line: \"*x*\"}, {executable: curl}]}", "curl", Wanted::Undecided),
+            ("{include: [{executable: curl}, {command_line: \"*x*\"}]}", "curl", Wanted::Yes(Some(0))),
             ("{include: [{cgroup: \"*\"}]}", "curl", Wanted::Undecided),
             ("{include: [{container: \"*\"}, {pid: 1}]}", "curl", Wanted::Undecided),
             ("{include: [{pid: 1}]}", "curl", Wanted::No),
@@ -404,7 +436,7 @@ mod tests {
         let comm = procfs::comm(own).unwrap();
         let rules = "{include: [{command_line: \"*\"}]}";
         for (parent, name, expected) in [
-            (own, comm.as_str(), Wanted::Yes),
+            (own, comm.as_str(), Wanted::Yes(Some(0))),
             (own, "other", Wanted::Undecided),
             (Tgid(0), comm.as_str(), Wanted::Undecided),
         ] {
@@ -416,10 +448,39 @@ mod tests {
     }
 
     #[test]
+    fn the_first_rule_that_fits_says_what_is_different() {
+        let own = std::process::id();
+        let mut selection = selection(&format!(
+            "{{include: [{{pid: 1, service_name: init}}, {{port: 80, service_name: web}},
+              {{pid: {own}, service_name: shop, instrumented: all}}, {{executable: \"*\"}}], exclude: [{{port: 81}}]}}"
+        ));
+        let mut wants = |role, port| selection.wants(Tgid(own), b"", role, Some(port));
+        assert_eq!(wants(Role::Server, 80), Wanted::Yes(Some(1)));
+        assert_eq!(wants(Role::Server, 81), Wanted::No);
+        assert_eq!(wants(Role::Server, 82), Wanted::Yes(Some(2)));
+        assert_eq!(wants(Role::Client, 80), Wanted::Yes(Some(2)));
+        let shop = selection.overrides(2).unwrap();
+        assert_eq!(shop.service_name.as_deref(), Some("shop"));
+        assert_eq!(shop.instrumented, Some(spantap_config::Instrumented::All));
+    }
+
+    #[test]
+    fn telemetry_backends_are_left_alone_unless_they_are_asked_for() {
+        for (rules, expected) in [
+            ("{}", Wanted::No),
+            ("{include: [{executable: otelcol}]}", Wanted::No),
+            ("{telemetry_backends: all}", Wanted::Yes(None)),
+        ] {
+            let wanted = selection(rules).wants(Tgid(u32::MAX), b"otelcol\0", Role::Client, None);
+            assert_eq!(wanted, expected, "{rules}");
+        }
+    }
+
+    #[test]
     fn only_these_and_no_others() {
         let mut selection = selection("{exclude: [{pid: 7}]}");
         selection.only([Tgid(7)].into());
-        assert_eq!(selection.wants(Tgid(7), b"", Role::Server, None), Wanted::Yes);
-        assert_ne!(selection.wants(Tgid(8), b"", Role::Server, None), Wanted::Yes);
+        assert_eq!(selection.wants(Tgid(7), b"", Role::Server, None), Wanted::Yes(None));
+        assert_ne!(selection.wants(Tgid(8), b"", Role::Server, None), Wanted::Yes(None));
     }
 }

@@ -47,6 +47,8 @@ pub struct TlsCounts {
     /// Files called like a TLS library that were gone before they could be opened; the next process that maps them
     /// tries again.
     pub gone: u64,
+    /// Processes that were gone before what they map could be read.
+    pub unread: u64,
 }
 
 /// A file that somebody maps, open: it can be looked into and probed even if the process is gone.
@@ -67,6 +69,7 @@ pub struct TlsFinder {
     found: HashMap<(String, u64), u64>,
     hasher: RandomState,
     gone: u64,
+    unread: u64,
 }
 
 impl TlsFinder {
@@ -90,7 +93,10 @@ impl TlsFinder {
     /// heard of, see [`Found`].
     pub fn scan(&mut self, tgid: Tgid, mapped: Option<BootNanos>) -> Vec<Found> {
         let mut found = Vec::new();
-        for mapping in procfs::executable_mappings(tgid) {
+        let mappings = procfs::executable_mappings(tgid);
+        // Whatever runs has its executable mapped.
+        self.unread += u64::from(mappings.is_empty());
+        for mapping in mappings {
             let path_hash = self.hasher.hash_one(&mapping.path);
             if self.found.get(&mapping.file) == Some(&path_hash) {
                 continue;
@@ -110,10 +116,10 @@ impl TlsFinder {
         found
     }
 
-    /// Files called like a TLS library that were gone too soon.
+    /// What was gone too soon: files, and processes.
     #[must_use]
-    pub fn gone(&self) -> u64 {
-        self.gone
+    pub fn gone(&self) -> TlsCounts {
+        TlsCounts { gone: self.gone, unread: self.unread, ..TlsCounts::default() }
     }
 }
 
