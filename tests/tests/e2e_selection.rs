@@ -20,8 +20,13 @@ const REQUESTS: usize = 2_000;
 
 /// Loads nginx with wrk, and asks once more with curl, under these rules.
 fn watch(rules: &str) -> (Finished, u16) {
+    watch_by("auto", rules)
+}
+
+/// The same by another backend.
+fn watch_by(backend: &str, rules: &str) -> (Finished, u16) {
     let config = ConfigFile::new(&format!(
-        "file_format: \"1.1\"\ndistribution:\n  spantap:\n    discovery: {rules}\n"
+        "file_format: \"1.1\"\ndistribution:\n  spantap:\n    capture: {{backend: {backend}}}\n    discovery: {rules}\n"
     ));
     let nginx = Nginx::start(LOCATIONS);
     let agent = Agent::start_with(|command| {
@@ -47,14 +52,16 @@ fn count(finished: &Finished, port: u16, service: &str) -> usize {
 #[test]
 fn what_is_excluded_is_not_even_copied() {
     let Some(_turn) = machine::ready(&["nginx", "wrk", "curl", "openssl"]) else { return };
-    let (finished, port) = watch("{exclude: [{executable: wrk}]}");
-    assert_eq!(count(&finished, port, "nginx"), REQUESTS + 1);
-    assert_eq!(count(&finished, port, "wrk"), 0);
-    assert_eq!(count(&finished, port, "curl"), 1);
-    // Of wrk only what the kernel side passed on before it was told: a few calls of each connection.
-    let excluded =
-        finished.accounts.left_out.get("exchanges of processes that are not watched").copied().unwrap_or(0);
-    assert!(excluded < REQUESTS as u64 / 10, "{excluded} exchanges of wrk reached the agent");
+    for backend in machine::backends() {
+        let (finished, port) = watch_by(&backend, "{exclude: [{executable: wrk}]}");
+        assert_eq!(count(&finished, port, "nginx"), REQUESTS + 1, "{backend}");
+        assert_eq!(count(&finished, port, "wrk"), 0, "{backend}");
+        assert_eq!(count(&finished, port, "curl"), 1, "{backend}");
+        // Of wrk only what the kernel side passed on before it was told: a few calls of each connection.
+        let of_excluded = finished.accounts.left_out.get("exchanges of processes that are not watched");
+        let excluded = of_excluded.copied().unwrap_or(0);
+        assert!(excluded < REQUESTS as u64 / 10, "{backend}: {excluded} exchanges of wrk reached the agent");
+    }
 }
 
 #[test]
