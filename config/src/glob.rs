@@ -19,10 +19,16 @@ impl Glob {
         Some(Self(text.to_owned()))
     }
 
+    /// Whether it is for a whole path, not for a name.
+    #[must_use]
+    pub fn is_path(&self) -> bool {
+        self.0.contains('/')
+    }
+
     /// Whether the file at `path` fits: a pattern with a `/` is for the whole path, one without for the file's name.
     #[must_use]
     pub fn matches_path(&self, path: &str) -> bool {
-        self.matches(if self.0.contains('/') { path } else { path.rsplit('/').next().unwrap_or(path) })
+        self.matches(if self.is_path() { path } else { path.rsplit('/').next().unwrap_or(path) })
     }
 
     /// The pattern as written.

@@ -37,7 +37,7 @@ mod units;
 mod yaml;
 
 pub use capture::{Backend, Capture, CaptureTls, ProbePlacement};
-pub use discovery::{Discovery, Rule};
+pub use discovery::{Discovery, Include, Instrumented, Overrides, Rule, TelemetryBackends};
 pub use distribution::Spantap;
 pub use endpoint::Endpoint;
 pub use environment::{EnvironmentError, FromEnvironment, config_file};

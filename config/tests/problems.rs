@@ -136,6 +136,11 @@ fn each_mistake_has_its_message() {
         (ours("discovery: {include: [{port: 90-80}]}"), "a range of ports like 8000-8099"),
         (ours("discovery: {include: [{port: 0}]}"), "a range of ports like 8000-8099"),
         (ours("discovery: {include: [{pid: 0}]}"), "out of range"),
+        (ours("discovery: {include: [{service_name: x}]}"), "include[0]: names no criterion"),
+        (ours("discovery: {include: [{pid: 1, service_name: \"\"}]}"), "service_name: is empty"),
+        (ours("discovery: {exclude: [{pid: 1, service_name: x}]}"), "exclude[0].service_name: unknown key"),
+        (ours("discovery: {telemetry_backends: metrics_only}"), "expected skip or all"),
+        (ours("discovery: {instrumented: metrics}"), "expected metrics_only, all or skip, found the text `metrics`"),
         (ours("limits: {retained_bytes: 1KiB}"), "expected 1MiB to 64GiB"),
     ] {
         let said = said(&yaml);

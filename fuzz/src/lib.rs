@@ -12,6 +12,8 @@ pub mod memory;
 mod parser;
 #[cfg(feature = "agent")]
 mod pcap;
+#[cfg(feature = "agent")]
+mod process_context;
 mod sql;
 #[cfg(feature = "libfuzzer")]
 pub mod steps;
@@ -73,6 +75,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "table", run: table::run, seeds: table::seeds, steps_per_byte: 2_000 },
     #[cfg(feature = "agent")]
     Target { name: "pcap", run: pcap::run, seeds: pcap::seeds, steps_per_byte: 2_000 },
+    #[cfg(feature = "agent")]
+    Target {
+        name: "process_context",
+        run: process_context::run,
+        seeds: process_context::seeds,
+        steps_per_byte: 2_000,
+    },
     Target { name: "sql", run: sql::run, seeds: sql::seeds, steps_per_byte: 2_000 },
     // The two ends of the connection are counted, too.
     Target { name: "h2", run: h2::run, seeds: h2::seeds, steps_per_byte: 20_000 },

@@ -61,6 +61,7 @@ pub mod key {
     pub const SPANTAP_UNKNOWN_STATEMENT: &str = "spantap.db.unknown_statement";
 
     // Resource.
+    pub const DEPLOYMENT_ENVIRONMENT_NAME: &str = "deployment.environment.name";
     pub const HOST_ARCH: &str = "host.arch";
     pub const HOST_ID: &str = "host.id";
     pub const HOST_NAME: &str = "host.name";

@@ -30,8 +30,19 @@ pub fn http_server(files: &Path) -> Server {
 /// A script of the folder `programs`, with a free port as its first argument.
 #[must_use]
 pub fn serve(script: &str, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Server {
+    serve_by(Path::new("python3"), script, arguments, change)
+}
+
+/// The same by another Python, such as that of [`install`].
+#[must_use]
+pub fn serve_by(
+    python: &Path,
+    script: &str,
+    arguments: &[&str],
+    change: impl FnOnce(&mut Command),
+) -> Server {
     let port = free_port();
-    let mut command = Command::new("python3");
+    let mut command = Command::new(python);
     command.arg(programs().join(script)).arg(port.to_string()).args(arguments);
     change(&mut command);
     listening(port, &mut command)

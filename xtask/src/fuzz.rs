@@ -85,7 +85,7 @@ fn fuzz(binary: &PathBuf, target: &str, time: Duration, options: &Options) -> Re
 }
 
 /// Targets for which the agent is built, too, which takes some minutes more.
-const OF_AGENT: &[&str] = &["pcap", "table"];
+const OF_AGENT: &[&str] = &["pcap", "process_context", "table"];
 
 /// Builds the fuzzer and returns where it is.
 fn build(agent: bool) -> Result<PathBuf> {

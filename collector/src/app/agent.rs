@@ -4,7 +4,7 @@
 //! the runtime's one sends to backends. Standard output and each file have one more, which waits for its reader.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io::IsTerminal,
     sync::{
         Arc,
@@ -17,7 +17,7 @@ use std::{
 
 use spantap_config::{CaptureTls, Config, ProbePlacement};
 use spantap_ebpf_common::event::Tgid;
-use spantap_protocols::{Attributes, Key, Protocol, Value};
+use spantap_protocols::{Attributes, BootNanos, Key, Protocol, Value};
 use tokio::runtime::{Handle, Runtime};
 
 use super::{
@@ -28,9 +28,7 @@ use super::{
 };
 use crate::{
     connection::Table,
-    discovery::{
-        Change, Placement, Selection, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts,
-    },
+    discovery::{Change, Placement, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts},
     export::Pressure,
     kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Verdicts, Way, Weight},
     processors::Processors,
@@ -110,7 +108,7 @@ impl Agent {
             outputs,
             Clock::system(),
         );
-        pipeline.select(Selection::new(config.spantap.discovery.clone()));
+        pipeline.select(&config.spantap.discovery);
         let watched_since = Arc::new(AtomicU64::new(u64::MAX));
         pipeline.know_tls_watch(Arc::clone(&watched_since));
         let scanner = Scanner::start(kernel.attacher, &config.spantap.capture.tls, watched_since)?;
@@ -187,7 +185,7 @@ impl Agent {
         let pipeline = &mut self.pipeline;
         let drained = self.source.drain(DRAIN_MAX, |event| pipeline.on_event(event));
         let scanner = &self.scanner;
-        pipeline.take_scans().for_each(|tgid| scanner.scan(tgid));
+        pipeline.take_scans().for_each(|(tgid, at)| scanner.scan(tgid, at));
         for change in pipeline.take_changes() {
             match change {
                 Change::Ignore(tgid) => self.ignored.add(tgid),
@@ -271,8 +269,8 @@ async fn stop_on_signal(stop: Arc<AtomicBool>) {
 /// Looks for TLS libraries, on two threads of its own: one opens what processes map, while they are there, and one looks
 /// into the files and probes them. The latter holds all kernel programs: when it ends, nothing stays attached.
 struct Scanner {
-    requests: mpsc::Sender<Tgid>,
-    finder: thread::JoinHandle<u64>,
+    requests: mpsc::Sender<(Tgid, BootNanos)>,
+    finder: thread::JoinHandle<TlsCounts>,
     prober: thread::JoinHandle<TlsCounts>,
 }
 
@@ -290,22 +288,25 @@ impl Scanner {
             ProbePlacement::Cheapest => Placement::Cheapest,
             ProbePlacement::Symbol => Placement::Symbol,
         };
-        let (requests, incoming) = mpsc::channel::<Tgid>();
+        let (requests, incoming) = mpsc::channel::<(Tgid, BootNanos)>();
         let (files, found) = mpsc::sync_channel(FILES_MAX);
         let find = move || {
             let mut finder = TlsFinder::default();
             if is_enabled {
                 // Nobody receives any more only when all ends.
                 finder.host().for_each(|file| drop(files.send(file)));
-                for tgid in procfs::processes() {
-                    finder.scan(tgid).into_iter().for_each(|file| drop(files.send(file)));
+                for tgid in procfs::processes().filter(|tgid| procfs::executable(*tgid).is_some()) {
+                    finder.scan(tgid, None).into_iter().for_each(|file| drop(files.send(file)));
                 }
             }
             while let Ok(first) = incoming.recv() {
                 // A process that starts maps many files in a row: one look is enough for all of them.
-                let waiting: HashSet<Tgid> = std::iter::once(first).chain(incoming.try_iter()).collect();
-                for tgid in waiting.into_iter().filter(|_| is_enabled) {
-                    finder.scan(tgid).into_iter().for_each(|file| drop(files.send(file)));
+                let mut waiting = HashMap::from([first]);
+                for (tgid, at) in incoming.try_iter() {
+                    waiting.entry(tgid).or_insert(at);
+                }
+                for (tgid, at) in waiting.into_iter().filter(|_| is_enabled) {
+                    finder.scan(tgid, Some(at)).into_iter().for_each(|file| drop(files.send(file)));
                 }
             }
             finder.gone()
@@ -320,15 +321,15 @@ impl Scanner {
         Ok(Self { requests, finder, prober })
     }
 
-    fn scan(&self, tgid: Tgid) {
+    fn scan(&self, tgid: Tgid, at: BootNanos) {
         // The thread ends only after this sender is gone.
-        let _ = self.requests.send(tgid);
+        let _ = self.requests.send((tgid, at));
     }
 
     /// Ends the thread, and with it every attachment.
     fn stop(self) -> TlsCounts {
         drop(self.requests);
-        let gone = self.finder.join().unwrap_or_default();
-        TlsCounts { gone, ..self.prober.join().unwrap_or_default() }
+        let TlsCounts { gone, unread, .. } = self.finder.join().unwrap_or_default();
+        TlsCounts { gone, unread, ..self.prober.join().unwrap_or_default() }
     }
 }

@@ -1,21 +1,23 @@
 //! One thread's way from an event to the exporters, the same for a kernel and for a capture file.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::AtomicU64},
     time::Instant,
 };
 
 use compact_str::CompactString;
+use spantap_config as config;
 use spantap_ebpf_common::{
-    Event, Verdict as Wanted,
+    Event, Verdict as Asked,
     event::{Endpoint, Process, ProcessChange, Tgid},
 };
+use spantap_protocols::{BootNanos, Role};
 
 use super::wiring::Outputs;
 use crate::{
     connection::{Finished, Table},
-    discovery::{Change, Selection, Services},
+    discovery::{Change, Instrumented, Selection, Services, Wanted, instrumented::Evidence},
     processors::{Processors, Verdict},
     telemetry::{self, Clock, Endpoints, IdGenerator, Record},
 };
@@ -43,9 +45,11 @@ pub struct Pipeline {
     clock: Clock,
     ids: IdGenerator,
     selection: Selection,
+    instrumented: Instrumented,
+    of_instrumented: config::Instrumented,
     finished: Vec<Finished>,
     ended: Vec<(u64, Tgid)>,
-    scans: HashSet<Tgid>,
+    scans: HashMap<Tgid, BootNanos>,
     counts: Counts,
 }
 
@@ -54,10 +58,16 @@ pub struct Pipeline {
 pub struct Counts {
     /// Finished exchanges.
     pub exchanges: u64,
-    /// Records given to the exporters.
-    pub records: u64,
+    /// Records given to the exporters as spans.
+    pub spans: u64,
+    /// Records that only count in metrics, since their processes export spans of their own.
+    pub metrics_only: u64,
+    /// Exchanges of processes that are left alone because they export spans of their own.
+    pub instrumented: u64,
     /// Exchanges of processes that are not to be watched.
     pub excluded: u64,
+    /// Exchanges of processes of which that could not be known any more.
+    pub undecided: u64,
 }
 
 impl Pipeline {
@@ -80,9 +90,11 @@ impl Pipeline {
             clock,
             ids: IdGenerator::new(),
             selection: Selection::default(),
+            instrumented: Instrumented::default(),
+            of_instrumented: config::Instrumented::default(),
             finished: Vec::new(),
             ended: Vec::new(),
-            scans: HashSet::new(),
+            scans: HashMap::new(),
             counts: Counts::default(),
         }
     }
@@ -92,9 +104,10 @@ impl Pipeline {
         self.table.know_tls_watch(since);
     }
 
-    /// Watches only what is selected.
-    pub fn select(&mut self, selection: Selection) {
-        self.selection = selection;
+    /// Watches only what the rules select, and as they say.
+    pub fn select(&mut self, rules: &config::Discovery) {
+        self.selection = Selection::new(rules.clone());
+        self.of_instrumented = rules.instrumented;
     }
 
     /// Reports these processes and no others.
@@ -109,7 +122,7 @@ impl Pipeline {
             // While the process is there to be read; a short-lived one will not be when its exchange is finished.
             Event::Open(open) if matches!(self.naming, Naming::Processes) => {
                 self.services.of_child(open.tgid, open.parent, &open.comm);
-                self.selection.know(open.tgid, &open.comm);
+                self.selection.know(open.tgid, open.parent, &open.comm);
             }
             Event::ConnectFailed(failed) => {
                 let reason = failed.errno.map(std::io::Error::from_raw_os_error);
@@ -127,11 +140,13 @@ impl Pipeline {
         self.table.on_tick(now_boot_ns, &mut self.finished);
         self.pass_on();
         let (services, selection) = (&mut self.services, &mut self.selection);
+        let instrumented = &mut self.instrumented;
         self.ended.retain(|&(at, tgid)| {
             let keep = now_boot_ns.saturating_sub(at) < REMEMBERED_NS;
             if !keep {
                 services.forget(tgid);
                 selection.forget(tgid);
+                instrumented.forget(tgid);
             }
             keep
         });
@@ -149,8 +164,8 @@ impl Pipeline {
         self.outputs.shutdown(deadline, self.clock.now());
     }
 
-    /// The processes that have loaded code since the last call.
-    pub fn take_scans(&mut self) -> impl Iterator<Item = Tgid> {
+    /// The processes that have loaded code since the last call, and when they first did.
+    pub fn take_scans(&mut self) -> impl Iterator<Item = (Tgid, BootNanos)> {
         self.scans.drain()
     }
 
@@ -160,7 +175,7 @@ impl Pipeline {
     }
 
     /// How much the kernel side is to report of which streams, since the last call.
-    pub fn take_verdicts(&mut self) -> impl Iterator<Item = Wanted> {
+    pub fn take_verdicts(&mut self) -> impl Iterator<Item = Asked> {
         self.table.take_verdicts()
     }
 
@@ -192,15 +207,16 @@ impl Pipeline {
         match process.change {
             ProcessChange::Exec => {
                 self.services.forget(process.tgid);
+                self.instrumented.forget(process.tgid);
                 // At once: a command that asks for one thing is often gone before its first connection is heard of.
                 if matches!(self.naming, Naming::Processes) {
                     self.services.of(process.tgid, &process.comm);
                     self.selection.decide(process.tgid, &process.comm);
                 }
-                self.scans.insert(process.tgid);
+                self.scans.insert(process.tgid, BootNanos(process.boot_ns));
             }
             ProcessChange::Mapped => {
-                self.scans.insert(process.tgid);
+                self.scans.entry(process.tgid).or_insert(BootNanos(process.boot_ns));
             }
             ProcessChange::Exit => {
                 self.scans.remove(&process.tgid);
@@ -219,30 +235,88 @@ impl Pipeline {
     }
 
     fn record(&mut self, finished: Finished) {
+        let (tgid, comm, role) = (finished.tgid, finished.comm, finished.exchange.role);
         // A capture file has no processes that could be selected.
-        if matches!(self.naming, Naming::Processes) {
+        let is_process = matches!(self.naming, Naming::Processes);
+        let mut rule = None;
+        if is_process {
             let port = match finished.local {
                 Some(Endpoint::Inet(address)) => Some(address.port()),
                 _ => None,
             };
-            if !self.selection.wants(finished.tgid, &finished.comm, finished.exchange.role, port) {
-                self.counts.excluded += 1;
-                return;
+            match self.selection.wants(tgid, &comm, role, port) {
+                Wanted::Yes(by) => rule = by.and_then(|by| Some((by, self.selection.overrides(by)?))),
+                Wanted::No => {
+                    self.counts.excluded += 1;
+                    return;
+                }
+                Wanted::Undecided => {
+                    self.counts.undecided += 1;
+                    return;
+                }
+            }
+            // A process that publishes who it is knows its own name best.
+            if let Some(context) = self.instrumented.look(tgid, finished.exchange.end) {
+                self.services.describe(tgid, &comm, &context.attributes);
             }
         }
+        let of_instrumented = rule.and_then(|(_, rule)| rule.instrumented).unwrap_or(self.of_instrumented);
         let service = match &self.naming {
-            Naming::Processes => self.services.of(finished.tgid, &finished.comm),
-            Naming::Endpoints => self.services.named(finished.tgid, &endpoint_name(finished.local.as_ref())),
-            Naming::Fixed(name) => self.services.named(finished.tgid, name),
+            Naming::Processes => match rule {
+                Some((number, rule)) => self.services.of_rule(tgid, &comm, number, rule),
+                None => self.services.of(tgid, &comm),
+            },
+            Naming::Endpoints => self.services.named(tgid, &endpoint_name(finished.local.as_ref())),
+            Naming::Fixed(name) => self.services.named(tgid, name),
         };
         let [local, peer] = [finished.local, finished.peer].map(|end| end.map(endpoint));
         let endpoints = Endpoints { local, peer, tls: finished.tls };
         let mut record =
             Record::from_exchange(finished.exchange, service, &endpoints, &self.clock, &mut self.ids);
-        if self.processors.process(&mut record) == Verdict::Keep {
-            self.counts.records += 1;
-            self.outputs.on_record(&record);
+        match self.processors.process(&mut record) {
+            Verdict::Keep => self.output(tgid, record, of_instrumented),
+            Verdict::DropSpans if is_process => self.spans_passed(tgid, role, &record),
+            Verdict::Drop | Verdict::DropSpans => {}
         }
+    }
+
+    fn spans_passed(&mut self, tgid: Tgid, role: Role, record: &Record) {
+        if self.instrumented.spans_passed(tgid, role) {
+            let service = record.service.name.as_str();
+            tracing::info!(
+                service,
+                pid = tgid.0,
+                "the spans that it sends are of others: its own are reported"
+            );
+        }
+    }
+
+    fn output(&mut self, tgid: Tgid, mut record: Record, of_instrumented: config::Instrumented) {
+        if of_instrumented != config::Instrumented::All
+            && let Some((evidence, is_new)) = self.instrumented.evidence(tgid)
+        {
+            let skip = of_instrumented == config::Instrumented::Skip;
+            if is_new {
+                let (service, reason) = (record.service.name.as_str(), evidence.name());
+                let left = if skip { "it is left alone" } else { "only its metrics are reported" };
+                tracing::info!(service, pid = tgid.0, reason, "a service exports its own spans: {left}");
+            }
+            if skip {
+                self.counts.instrumented += 1;
+                // That what it sends is of others can only turn out while it is listened to.
+                if evidence == Evidence::Context {
+                    self.selection.ignore(tgid);
+                }
+                return;
+            }
+            record.is_span = false;
+        }
+        if record.is_span {
+            self.counts.spans += 1;
+        } else {
+            self.counts.metrics_only += 1;
+        }
+        self.outputs.on_record(&record);
     }
 }
 

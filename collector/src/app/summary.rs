@@ -59,6 +59,7 @@ impl Summary {
         summary.left_out.push(("kernel: missed runs".into(), missed_runs));
         summary.left_out.push(("TLS libraries that cannot be watched".into(), tls.refused));
         summary.left_out.push(("TLS libraries gone before they could be watched".into(), tls.gone));
+        summary.left_out.push(("processes gone before their libraries could be read".into(), tls.unread));
         summary
     }
 
@@ -73,13 +74,17 @@ impl Summary {
         let (lost, passed): (Vec<_>, Vec<_>) =
             pipeline.table().counters().iter().partition(|(name, _)| LOSSES.contains(name));
         let mut passed: Vec<_> = passed.into_iter().map(|(name, n)| (words(name), n)).collect();
-        passed.push(("spans".into(), counts.records));
+        passed.push(("spans".into(), counts.spans));
         let mut left_out: Vec<_> = lost.into_iter().map(|(name, n)| (words(name), n)).collect();
         let counters = pipeline.table().counters();
         // A session may be bound to a stream that was not counted as ciphertext yet, never the other way round.
         let unread = counters.ciphertext_streams.saturating_sub(counters.ciphertext_streams_read);
         left_out.push(("TLS connections whose plaintext is not seen".into(), unread));
         left_out.push(("exchanges of processes that are not watched".into(), counts.excluded));
+        let gone = "exchanges of processes that were gone before the rules could be applied";
+        left_out.push((gone.into(), counts.undecided));
+        left_out.push(("spans of processes that export their own".into(), counts.metrics_only));
+        left_out.push(("exchanges of processes that export their own spans".into(), counts.instrumented));
         left_out.extend(
             pipeline
                 .processors()
@@ -102,7 +107,7 @@ impl Summary {
                 (format!("records dropped by {name}: {}", reason.name()), output.dropped(reason))
             }));
         }
-        Self { spans: counts.records, passed, left_out }
+        Self { spans: counts.spans, passed, left_out }
     }
 
     /// A kernel-side or later loss by its words; for tests.

@@ -105,20 +105,65 @@ pub struct Mapping {
 /// The executable mappings of files.
 #[must_use]
 pub fn executable_mappings(tgid: Tgid) -> Vec<Mapping> {
-    let mut text = String::new();
-    let Ok(file) = File::open(format!("/proc/{}/maps", tgid.0)) else { return Vec::new() };
-    if file.take(MAPS_BYTES_MAX).read_to_string(&mut text).is_err() {
-        return Vec::new();
+    maps(tgid).lines().filter_map(mapping).collect()
+}
+
+/// A range of addresses that a process can read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Area {
+    /// Its first address.
+    pub start: u64,
+    /// The one behind its last.
+    pub end: u64,
+    /// What the kernel calls it: a path, `[heap]`, or nothing.
+    pub name: String,
+}
+
+impl Area {
+    /// Whether it is memory that no file stands behind.
+    #[must_use]
+    pub fn is_memory(&self) -> bool {
+        self.name.is_empty()
+            || ["[heap]", "[stack]"].contains(&self.name.as_str())
+            || self.name.starts_with("[anon")
     }
-    text.lines().filter_map(mapping).collect()
+}
+
+/// All that a process has mapped readable, in the order of addresses.
+#[must_use]
+pub fn areas(tgid: Tgid) -> Vec<Area> {
+    maps(tgid).lines().filter_map(area).collect()
+}
+
+fn maps(tgid: Tgid) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(file) = File::open(format!("/proc/{}/maps", tgid.0)) {
+        // What was read until an error is as good as it gets.
+        let _ = file.take(MAPS_BYTES_MAX).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A line of `/proc/PID/maps`: range, permissions, offset, device, inode, name.
+fn columns(line: &str) -> Option<[&str; 6]> {
+    let mut words = line.splitn(6, ' ');
+    let mut next = || words.next();
+    let columns = [next()?, next()?, next()?, next()?, next()?, next().unwrap_or_default()];
+    Some(columns.map(str::trim_start))
+}
+
+/// `7f1c-7f1d r--s 0000 00:01 5   /memfd:OTEL_CTX (deleted)`
+fn area(line: &str) -> Option<Area> {
+    let [range, permissions, _, _, _, name] = columns(line)?;
+    let (start, end) = range.split_once('-')?;
+    let address = |digits| u64::from_str_radix(digits, 16).ok();
+    let area = Area { start: address(start)?, end: address(end)?, name: name.to_owned() };
+    permissions.starts_with('r').then_some(area)
 }
 
 /// `7f1c-7f1d r-xp 0000 08:01 1234   /usr/lib/libssl.so.3`
 fn mapping(line: &str) -> Option<Mapping> {
-    let mut words = line.splitn(6, ' ');
-    let (range, permissions, _offset, device, inode) =
-        (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
-    let path = words.next()?.trim_start();
+    let [range, permissions, _, device, inode, path] = columns(line)?;
     if !permissions.contains('x') || !path.starts_with('/') {
         return None;
     }
@@ -183,5 +228,25 @@ mod tests {
         for other in ["", "x", "1-2 r--p 0 0:0 1 /lib", "1-2 r-xp 0 0:0 0 [vdso]", "1-2 r-xp 0 0:0 0"] {
             assert_eq!(mapping(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn areas_of_maps() {
+        for (line, start, end, name, is_memory) in [
+            ("1000-2000 rw-p 00000000 00:00 0 ", 0x1000, 0x2000, "", true),
+            ("1000-2000 rw-p 00000000 00:00 0", 0x1000, 0x2000, "", true),
+            ("1-2 rw-p 00000000 00:00 0                  [heap]", 1, 2, "[heap]", true),
+            ("1-2 r--p 00000000 00:00 0                  [anon:OTEL_CTX]", 1, 2, "[anon:OTEL_CTX]", true),
+            ("1-2 r--s 00000000 00:01 5 /memfd:x y (deleted)", 1, 2, "/memfd:x y (deleted)", false),
+            ("1-2 rw-s 00000000 00:06 9 /dev/mem", 1, 2, "/dev/mem", false),
+        ] {
+            let area = area(line).unwrap();
+            assert_eq!((area.start, area.end, area.name.as_str()), (start, end, name), "{line}");
+            assert_eq!(area.is_memory(), is_memory, "{line}");
+        }
+        for other in ["", "1-2", "1-x r--p 0 0 0 ", "1-2 ---p 0 00:00 0 "] {
+            assert_eq!(area(other), None, "{other}");
+        }
+        assert!(areas(Tgid(std::process::id())).iter().any(|area| area.name == "[stack]"));
     }
 }

@@ -5,11 +5,11 @@ use std::{
     ops::RangeInclusive,
 };
 
-use spantap_config::{Discovery, Rule};
+use spantap_config::{Discovery, Overrides, Rule, TelemetryBackends};
 use spantap_ebpf_common::event::Tgid;
 use spantap_protocols::Role;
 
-use super::procfs;
+use super::{procfs, telemetry_backends};
 
 /// Processes remembered at once; beyond it the cache starts anew.
 const PROCESSES_MAX: usize = 32_768;
@@ -32,24 +32,39 @@ pub enum Change {
     Report(Tgid),
 }
 
+/// Whether an exchange is wanted, and by which rule of `include`, see [`Selection::overrides`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is.
+    Yes(Option<usize>),
+    /// The rules leave it out.
+    No,
+    /// Its process was gone before the rules could be applied to it. Then it is left out: what is excluded must never be
+    /// told.
+    Undecided,
+}
+
 /// What is done about a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Choice {
-    /// All of it is watched.
-    Watch,
+    /// All of it is watched, by this rule of `include` if it is by one.
+    Watch(Option<usize>),
     /// None of it.
     Ignore,
+    /// None of it, since it was gone before it could be known whether it should be.
+    Undecided,
     /// Some: what arrives at these ports.
     Ports(Ports),
 }
 
-/// Ports that a process serves on. An empty `include` is all of them.
+/// The rules that fit a process but may not fit all that it does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Ports {
-    include: Vec<RangeInclusive<u16>>,
+    /// Whether all is included but what is excluded, since there are no rules that include.
+    all: bool,
+    /// The rules that fit, in their order: those with ports fit what is served there.
+    include: Vec<(Option<RangeInclusive<u16>>, usize)>,
     exclude: Vec<RangeInclusive<u16>>,
-    /// What is not served (the process is the client) is watched, too.
-    clients: bool,
 }
 
 impl Selection {
@@ -72,17 +87,38 @@ impl Selection {
         }
     }
 
-    /// A process was met: decides unless that is done already.
-    pub fn know(&mut self, tgid: Tgid, comm: &[u8]) {
-        self.choice(tgid, comm);
+    /// A process was met: decides unless that is done already. If it is gone, and its `parent` is called the same, it is a
+    /// forked child, which is treated as its parent is.
+    pub fn know(&mut self, tgid: Tgid, parent: Tgid, comm: &[u8]) {
+        if *self.choice(tgid, comm) == Choice::Undecided
+            && parent != Tgid(0)
+            && procfs::comm(parent).is_some_and(|name| name == procfs::comm_text(comm))
+        {
+            let choice = self.choice(parent, comm).clone();
+            self.decided.insert(tgid, choice);
+        }
     }
 
     /// Whether an exchange of the process is wanted. `port`: of our end of the socket.
-    pub fn wants(&mut self, tgid: Tgid, comm: &[u8], role: Role, port: Option<u16>) -> bool {
+    pub fn wants(&mut self, tgid: Tgid, comm: &[u8], role: Role, port: Option<u16>) -> Wanted {
         match self.choice(tgid, comm) {
-            Choice::Watch => true,
-            Choice::Ignore => false,
+            Choice::Watch(rule) => Wanted::Yes(*rule),
+            Choice::Ignore => Wanted::No,
+            Choice::Undecided => Wanted::Undecided,
             Choice::Ports(ports) => ports.want(role, port),
+        }
+    }
+
+    /// What is different for what a rule has included.
+    #[must_use]
+    pub fn overrides(&self, rule: usize) -> Option<&Overrides> {
+        self.rules.include.get(rule).map(|include| &include.overrides)
+    }
+
+    /// Leaves a process alone from now on, whatever the rules say, until it runs something else.
+    pub fn ignore(&mut self, tgid: Tgid) {
+        if self.decided.insert(tgid, Choice::Ignore) != Some(Choice::Ignore) {
+            self.changes.push(Change::Ignore(tgid));
         }
     }
 
@@ -126,47 +162,84 @@ impl Selection {
 
     fn judge(&self, tgid: Tgid, comm: &[u8]) -> Choice {
         if let Some(only) = &self.only {
-            return if only.contains(&tgid) { Choice::Watch } else { Choice::Ignore };
+            return if only.contains(&tgid) { Choice::Watch(None) } else { Choice::Ignore };
         }
-        if self.rules == Discovery::default() {
-            return Choice::Watch;
-        }
-        let facts = Facts::of(tgid, comm);
-        let fitting = |rules: &[Rule]| -> Vec<Option<RangeInclusive<u16>>> {
-            rules.iter().filter(|rule| facts.fit(rule)).map(|rule| rule.port.clone()).collect()
-        };
-        let (included, excluded) = (fitting(&self.rules.include), fitting(&self.rules.exclude));
-        let all = self.rules.include.is_empty() || included.contains(&None);
-        if excluded.contains(&None) || !all && included.is_empty() {
+        let Discovery { include, exclude, telemetry_backends, .. } = &self.rules;
+        if *telemetry_backends == TelemetryBackends::Skip && is_telemetry_backend(tgid, comm) {
             return Choice::Ignore;
         }
-        let exclude: Vec<_> = excluded.into_iter().flatten().collect();
-        if all && exclude.is_empty() {
-            return Choice::Watch;
+        if include.is_empty() && exclude.is_empty() {
+            return Choice::Watch(None);
         }
-        let include = if all { Vec::new() } else { included.into_iter().flatten().collect() };
-        Choice::Ports(Ports { include, exclude, clients: all })
+        let facts = Facts::of(tgid, comm);
+        let included = facts.fitting(include.iter().map(|include| &include.rule));
+        let excluded = facts.fitting(exclude.iter());
+        let all = include.is_empty();
+        if excluded.rules.iter().any(|(port, _)| port.is_none()) {
+            return Choice::Ignore;
+        }
+        // One that surely fits includes it, but one before that may be the first.
+        if excluded.unknown || included.unknown {
+            return Choice::Undecided;
+        }
+        match &included.rules[..] {
+            [] if !all => Choice::Ignore,
+            [] if excluded.rules.is_empty() => Choice::Watch(None),
+            [(None, first), ..] if excluded.rules.is_empty() => Choice::Watch(Some(*first)),
+            _ => {
+                let exclude = excluded.rules.into_iter().filter_map(|(port, _)| port).collect();
+                Choice::Ports(Ports { all, include: included.rules, exclude })
+            }
+        }
     }
 }
 
 impl Ports {
-    fn want(&self, role: Role, port: Option<u16>) -> bool {
-        if role == Role::Client {
-            return self.clients;
-        }
-        let among = |ranges: &[RangeInclusive<u16>]| {
-            port.is_some_and(|port| ranges.iter().any(|range| range.contains(&port)))
+    fn want(&self, role: Role, port: Option<u16>) -> Wanted {
+        let serves = |range: &RangeInclusive<u16>| {
+            role == Role::Server && port.is_some_and(|port| range.contains(&port))
         };
-        (self.include.is_empty() || among(&self.include)) && !among(&self.exclude)
+        if self.exclude.iter().any(serves) {
+            return Wanted::No;
+        }
+        let fits = |(range, _): &&(Option<RangeInclusive<u16>>, usize)| range.as_ref().is_none_or(serves);
+        match self.include.iter().find(fits) {
+            Some((_, rule)) => Wanted::Yes(Some(*rule)),
+            None if self.all => Wanted::Yes(None),
+            None => Wanted::No,
+        }
     }
+}
+
+/// Said once per process, for it may be missed.
+fn is_telemetry_backend(tgid: Tgid, comm: &[u8]) -> bool {
+    let path = procfs::executable(tgid);
+    let name = path.as_deref().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let name = name.unwrap_or_else(|| procfs::comm_text(comm));
+    let is_one = telemetry_backends::is_one(&name);
+    if is_one {
+        tracing::info!(executable = name, pid = tgid.0, "a telemetry backend is left alone");
+    }
+    is_one
 }
 
 /// What rules ask of a process.
 struct Facts {
     pid: u32,
+    /// Its path; of a process that is gone only its name, without a slash.
     executable: String,
+    /// Nothing but this can be read any more: what the kernel said when it began.
+    is_gone: bool,
     command_line: String,
     control_groups: Vec<String>,
+}
+
+/// The rules that fit a process.
+struct Fitting {
+    /// Their ports and numbers.
+    rules: Vec<(Option<RangeInclusive<u16>>, usize)>,
+    /// Whether there is one of which that cannot be said.
+    unknown: bool,
 }
 
 impl Facts {
@@ -174,23 +247,55 @@ impl Facts {
         let executable = procfs::executable(tgid).map(|path| path.to_string_lossy().into_owned());
         Self {
             pid: tgid.0,
+            is_gone: executable.is_none(),
             executable: executable.unwrap_or_else(|| procfs::comm_text(comm)),
             command_line: procfs::command_line(tgid).unwrap_or_default(),
             control_groups: procfs::control_groups(tgid),
         }
     }
 
-    /// Whether everything but the port fits.
-    fn fit(&self, rule: &Rule) -> bool {
+    fn fitting<'a>(&self, rules: impl Iterator<Item = &'a Rule>) -> Fitting {
+        let mut fitting = Fitting { rules: Vec::new(), unknown: false };
+        for (number, rule) in rules.enumerate() {
+            match self.fit(rule) {
+                Some(true) => fitting.rules.push((rule.port.clone(), number)),
+                Some(false) => {}
+                // What is after a rule that fits whatever the process does makes no difference.
+                None if fitting.rules.iter().any(|(port, _)| port.is_none()) => {}
+                None => fitting.unknown = true,
+            }
+        }
+        fitting
+    }
+
+    /// Whether everything but the port fits, if that can be said.
+    fn fit(&self, rule: &Rule) -> Option<bool> {
         let groups = || self.control_groups.iter().map(String::as_str);
-        rule.pid.is_none_or(|pid| pid == self.pid)
-            && rule.executable.as_ref().is_none_or(|glob| glob.matches_path(&self.executable))
-            && rule.command_line.as_ref().is_none_or(|glob| glob.matches(&self.command_line))
-            && rule.cgroup.as_ref().is_none_or(|glob| groups().any(|group| glob.matches(group)))
-            && rule
-                .container
+        let is = |fits: bool| Some(fits);
+        // Of what cannot be read nothing is known.
+        let read = |fits: bool| (!self.is_gone).then_some(fits);
+        let criteria = [
+            rule.pid.map(|pid| is(pid == self.pid)),
+            rule.executable.as_ref().map(|glob| match glob.matches_path(&self.executable) {
+                fits if !self.is_gone => is(fits),
+                // A script is called by its own name, and what runs it may be what the rule names.
+                fits => (fits && !glob.is_path() && !self.is_cut()).then_some(true),
+            }),
+            rule.command_line.as_ref().map(|glob| read(glob.matches(&self.command_line))),
+            rule.cgroup.as_ref().map(|glob| read(groups().any(|group| glob.matches(group)))),
+            rule.container
                 .as_ref()
-                .is_none_or(|glob| groups().filter_map(procfs::container_id).any(|id| glob.matches(id)))
+                .map(|glob| read(groups().filter_map(procfs::container_id).any(|id| glob.matches(id)))),
+        ];
+        // One that does not fit is enough.
+        let mut named = criteria.into_iter().flatten();
+        let known = named.clone().all(|fits| fits.is_some());
+        if named.any(|fits| fits == Some(false)) { Some(false) } else { known.then_some(true) }
+    }
+
+    /// The kernel keeps 15 bytes of a name (`TASK_COMM_LEN` of `include/linux/sched.h`, with a zero).
+    fn is_cut(&self) -> bool {
+        self.executable.len() >= 15
     }
 }
 
@@ -209,7 +314,7 @@ mod tests {
     fn wanted(rules: &str) -> (bool, bool, bool) {
         let own = Tgid(std::process::id());
         let mut selection = selection(rules);
-        let mut wants = |role, port| selection.wants(own, b"", role, port);
+        let mut wants = |role, port| matches!(selection.wants(own, b"", role, port), Wanted::Yes(_));
         let wanted = (
             wants(Role::Server, Some(80)),
             wants(Role::Server, Some(8080)),
@@ -248,21 +353,35 @@ mod tests {
     fn a_decision_holds_until_the_process_runs_something_else() {
         let mut selection = selection("{exclude: [{executable: curl}]}");
         let gone = Tgid(u32::MAX);
-        assert!(!selection.wants(gone, b"curl\0", Role::Client, None));
-        assert!(!selection.wants(gone, b"wget\0", Role::Client, None));
+        assert_eq!(selection.wants(gone, b"curl\0", Role::Client, None), Wanted::No);
+        assert_eq!(selection.wants(gone, b"wget\0", Role::Client, None), Wanted::No);
         selection.decide(gone, b"wget\0");
-        assert!(selection.wants(gone, b"curl\0", Role::Client, None));
+        assert_ne!(selection.wants(gone, b"curl\0", Role::Client, None), Wanted::No);
         let changes: Vec<_> = selection.take_changes().collect();
         assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)], "each told once, in this order");
+    }
+
+    #[test]
+    fn a_process_can_be_ignored_later() {
+        let mut selection = selection("{}");
+        let gone = Tgid(u32::MAX);
+        assert_eq!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes(None));
+        selection.ignore(gone);
+        selection.ignore(gone);
+        assert_ne!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes(None));
+        selection.decide(gone, b"shop\0");
+        assert_eq!(selection.wants(gone, b"shop\0", Role::Server, None), Wanted::Yes(None));
+        let changes: Vec<_> = selection.take_changes().collect();
+        assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)], "each told once");
     }
 
     #[test]
     fn whoever_gets_the_number_of_an_ignored_process_is_reported() {
         let mut selection = selection("{exclude: [{executable: curl}]}");
         let gone = Tgid(u32::MAX);
-        selection.know(gone, b"curl\0");
+        selection.know(gone, Tgid(0), b"curl\0");
         selection.forget(gone);
-        selection.know(gone, b"wget\0");
+        selection.know(gone, Tgid(0), b"wget\0");
         selection.forget(gone);
         let changes: Vec<_> = selection.take_changes().collect();
         assert_eq!(changes, [Change::Ignore(gone), Change::Report(gone)]);
@@ -274,6 +393,7 @@ mod tests {
         let facts = Facts {
             pid: 7,
             executable: String::new(),
+            is_gone: false,
             command_line: String::new(),
             control_groups: vec![
                 "/user.slice".to_owned(),
@@ -282,7 +402,77 @@ mod tests {
         };
         for (glob, expected) in [(id, true), ("4f0c9a1be7d2*", true), ("*", true), ("5*", false)] {
             let rules = selection(&format!("{{include: [{{container: \"{glob}\"}}]}}")).rules;
-            assert_eq!(facts.fit(&rules.include[0]), expected, "{glob}");
+            assert_eq!(facts.fit(&rules.include[0].rule), Some(expected), "{glob}");
+        }
+    }
+
+    #[test]
+    fn of_a_process_that_is_gone_only_its_name_and_number_are_known() {
+        let gone = u32::MAX;
+        for (rules, comm, expected) in [
+            ("{exclude: [{executable: curl}]}", "curl", Wanted::No),
+            ("{exclude: [{executable: python3}]}", "script.py", Wanted::Undecided),
+            ("{exclude: [{executable: /usr/bin/curl}]}", "curl", Wanted::Undecided),
+            ("{exclude: [{executable: /usr/bin/curl}, {executable: curl}]}", "curl", Wanted::No),
+            ("{exclude: [{executable: curl, command_line: \"*x*\"}]}", "curl", Wanted::Undecided),
+            ("{exclude: [{pid: 1, command_line: \"*x*\"}]}", "curl", Wanted::Yes(None)),
+            ("{exclude: [{command_line: \"*x*\"}]}", "curl", Wanted::Undecided),
+            ("{include: [{command_line: \"*x*\"}]}", "curl", Wanted::Undecided),
+            ("{include: [{command_line: \"*x*\"}, {executable: curl}]}", "curl", Wanted::Undecided),
+            ("{include: [{executable: curl}, {command_line: \"*x*\"}]}", "curl", Wanted::Yes(Some(0))),
+            ("{include: [{cgroup: \"*\"}]}", "curl", Wanted::Undecided),
+            ("{include: [{container: \"*\"}, {pid: 1}]}", "curl", Wanted::Undecided),
+            ("{include: [{pid: 1}]}", "curl", Wanted::No),
+            ("{include: [{executable: a-name-that-is-long}]}", "a-name-that-is-", Wanted::Undecided),
+        ] {
+            let wanted = selection(rules).wants(Tgid(gone), comm.as_bytes(), Role::Client, None);
+            assert_eq!(wanted, expected, "{rules} {comm}");
+        }
+    }
+
+    #[test]
+    fn a_forked_child_that_is_gone_is_treated_as_its_parent_is() {
+        let own = Tgid(std::process::id());
+        let comm = procfs::comm(own).unwrap();
+        let rules = "{include: [{command_line: \"*\"}]}";
+        for (parent, name, expected) in [
+            (own, comm.as_str(), Wanted::Yes(Some(0))),
+            (own, "other", Wanted::Undecided),
+            (Tgid(0), comm.as_str(), Wanted::Undecided),
+        ] {
+            let mut selection = selection(rules);
+            selection.know(Tgid(u32::MAX), parent, name.as_bytes());
+            let wanted = selection.wants(Tgid(u32::MAX), name.as_bytes(), Role::Client, None);
+            assert_eq!(wanted, expected, "{parent:?} {name}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_says_what_is_different() {
+        let own = std::process::id();
+        let mut selection = selection(&format!(
+            "{{include: [{{pid: 1, service_name: init}}, {{port: 80, service_name: web}},
+              {{pid: {own}, service_name: shop, instrumented: all}}, {{executable: \"*\"}}], exclude: [{{port: 81}}]}}"
+        ));
+        let mut wants = |role, port| selection.wants(Tgid(own), b"", role, Some(port));
+        assert_eq!(wants(Role::Server, 80), Wanted::Yes(Some(1)));
+        assert_eq!(wants(Role::Server, 81), Wanted::No);
+        assert_eq!(wants(Role::Server, 82), Wanted::Yes(Some(2)));
+        assert_eq!(wants(Role::Client, 80), Wanted::Yes(Some(2)));
+        let shop = selection.overrides(2).unwrap();
+        assert_eq!(shop.service_name.as_deref(), Some("shop"));
+        assert_eq!(shop.instrumented, Some(spantap_config::Instrumented::All));
+    }
+
+    #[test]
+    fn telemetry_backends_are_left_alone_unless_they_are_asked_for() {
+        for (rules, expected) in [
+            ("{}", Wanted::No),
+            ("{include: [{executable: otelcol}]}", Wanted::No),
+            ("{telemetry_backends: all}", Wanted::Yes(None)),
+        ] {
+            let wanted = selection(rules).wants(Tgid(u32::MAX), b"otelcol\0", Role::Client, None);
+            assert_eq!(wanted, expected, "{rules}");
         }
     }
 
@@ -290,7 +480,7 @@ mod tests {
     fn only_these_and_no_others() {
         let mut selection = selection("{exclude: [{pid: 7}]}");
         selection.only([Tgid(7)].into());
-        assert!(selection.wants(Tgid(7), b"", Role::Server, None));
-        assert!(!selection.wants(Tgid(8), b"", Role::Server, None));
+        assert_eq!(selection.wants(Tgid(7), b"", Role::Server, None), Wanted::Yes(None));
+        assert_ne!(selection.wants(Tgid(8), b"", Role::Server, None), Wanted::Yes(None));
     }
 }

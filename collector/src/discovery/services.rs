@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use compact_str::{CompactString, ToCompactString};
+use spantap_config::Overrides;
 use spantap_ebpf_common::event::Tgid;
 use spantap_protocols::{Attributes, Value, semconv::key};
 
@@ -15,6 +16,8 @@ const PROCESSES_MAX: usize = 32_768;
 /// Knows the service of every process seen.
 pub struct Services {
     by_process: HashMap<Tgid, Arc<Service>, foldhash::fast::RandomState>,
+    /// By the service as the process has it, and the number of the rule that calls it otherwise.
+    by_rule: HashMap<(u32, usize), Arc<Service>, foldhash::fast::RandomState>,
     by_identity: HashMap<CompactString, Arc<Service>, foldhash::fast::RandomState>,
     /// Attributes that every resource carries: the host, the agent.
     common: Attributes,
@@ -25,7 +28,13 @@ impl Services {
     /// An empty one. `common` is added to every resource.
     #[must_use]
     pub fn new(common: Attributes) -> Self {
-        Self { by_process: HashMap::default(), by_identity: HashMap::default(), common, next_id: 1 }
+        Self {
+            by_process: HashMap::default(),
+            by_rule: HashMap::default(),
+            by_identity: HashMap::default(),
+            common,
+            next_id: 1,
+        }
     }
 
     /// The service of a process, read from /proc at first sight. `comm` names it if it is already gone.
@@ -72,6 +81,38 @@ impl Services {
             self.by_process.insert(tgid, service);
         }
         &self.by_process[&tgid]
+    }
+
+    /// The process says this of itself (see [`super::process_context`]): more exact than what is read from outside.
+    pub fn describe(&mut self, tgid: Tgid, comm: &[u8], own: &Attributes) {
+        let known = Arc::clone(self.of(tgid, comm));
+        let mut attributes = known.attributes.clone();
+        for (name, value) in own.iter() {
+            attributes.set(name.clone(), value.clone());
+        }
+        let name = attributes.get(key::SERVICE_NAME).and_then(Value::as_str).unwrap_or(&known.name).into();
+        let service = self.intern(name, attributes);
+        self.by_process.insert(tgid, service);
+    }
+
+    /// The service of a process as rule number `rule` calls it.
+    pub fn of_rule(&mut self, tgid: Tgid, comm: &[u8], rule: usize, called: &Overrides) -> &Arc<Service> {
+        let own = Arc::clone(self.of(tgid, comm));
+        let known = (own.id, rule);
+        if !self.by_rule.contains_key(&known) {
+            let mut attributes = own.attributes.clone();
+            let mut set = |name, value: &Option<String>| {
+                if let Some(value) = value {
+                    attributes.set(name, Value::Text(value.into()));
+                }
+            };
+            set(key::SERVICE_NAME, &called.service_name);
+            set(key::SERVICE_NAMESPACE, &called.service_namespace);
+            let name = called.service_name.as_ref().map_or_else(|| own.name.clone(), CompactString::from);
+            let service = self.intern(name, attributes);
+            self.by_rule.insert(known, service);
+        }
+        &self.by_rule[&known]
     }
 
     /// The process runs something else now, or its number may be given to another.
@@ -210,6 +251,46 @@ mod tests {
         assert_eq!(services.of(Tgid(u32::MAX), b"curl\0\0\0").name, "curl");
         let id = services.of(Tgid(u32::MAX), b"").id;
         assert_eq!(services.of(Tgid(u32::MAX - 1), b"curl\0").id, id, "one service for both");
+    }
+
+    #[test]
+    fn what_a_process_says_of_itself_goes_before_what_is_seen_of_it() {
+        let mut services = Services::new(Attributes::new());
+        let (gone, other) = (Tgid(u32::MAX), Tgid(u32::MAX - 1));
+        let mut own = Attributes::new();
+        own.push(key::SERVICE_NAME, Value::Static("shop"));
+        own.push(key::SERVICE_VERSION, Value::Static("2"));
+        services.describe(gone, b"python3\0", &own);
+        let service = services.of(gone, b"");
+        assert_eq!(service.name, "shop");
+        assert_eq!(service.attributes.get(key::SERVICE_VERSION), Some(&Value::Static("2")));
+        assert_eq!(
+            service.attributes.get(key::PROCESS_EXECUTABLE_NAME).and_then(Value::as_str),
+            Some("python3")
+        );
+        // One that says nothing keeps its name; one that says the same is the same service.
+        let id = service.id;
+        services.describe(other, b"python3\0", &Attributes::new());
+        assert_eq!(services.of(other, b"").name, "python3");
+        services.describe(other, b"", &own);
+        assert_eq!(services.of(other, b"").id, id);
+    }
+
+    #[test]
+    fn a_rule_goes_before_all_that_is_known() {
+        let mut services = Services::new(Attributes::new());
+        let gone = Tgid(u32::MAX);
+        let called =
+            Overrides { service_name: Some("edge".into()), service_namespace: None, instrumented: None };
+        let shop = Overrides { service_namespace: Some("shop".into()), ..Overrides::default() };
+        let service = services.of_rule(gone, b"nginx\0", 0, &called).clone();
+        assert_eq!(service.name, "edge");
+        assert_eq!(service.attributes.get(key::SERVICE_NAME).and_then(Value::as_str), Some("edge"));
+        assert_eq!(services.of_rule(gone, b"", 0, &called).id, service.id);
+        let service = services.of_rule(gone, b"", 1, &shop).clone();
+        assert_eq!(service.name, "nginx");
+        assert_eq!(service.attributes.get(key::SERVICE_NAMESPACE).and_then(Value::as_str), Some("shop"));
+        assert_eq!(services.of(gone, b"").name, "nginx", "where no rule fits nothing has changed");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 use spantap_ebpf_common::event::Tgid;
+use spantap_protocols::BootNanos;
 
 use super::{
     executable::{Image, is_elf},
@@ -46,6 +47,8 @@ pub struct TlsCounts {
     /// Files called like a TLS library that were gone before they could be opened; the next process that maps them
     /// tries again.
     pub gone: u64,
+    /// Processes that were gone before what they map could be read.
+    pub unread: u64,
 }
 
 /// A file that somebody maps, open: it can be looked into and probed even if the process is gone.
@@ -54,6 +57,8 @@ pub struct Found {
     tgid: Tgid,
     path: String,
     file: File,
+    /// When its mapping was heard of, or something before it of the same process; unless it was there before us.
+    mapped: Option<BootNanos>,
 }
 
 /// Finds the files that processes map executable, and opens each once. Does nothing slow: a process that asks for one
@@ -64,6 +69,7 @@ pub struct TlsFinder {
     found: HashMap<(String, u64), u64>,
     hasher: RandomState,
     gone: u64,
+    unread: u64,
 }
 
 impl TlsFinder {
@@ -78,14 +84,19 @@ impl TlsFinder {
             let is_library = LIBRARY_NAMES.iter().any(|known| name.to_string_lossy().starts_with(known));
             let is_file = is_library && fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file());
             let file = is_file.then(|| File::open(entry.path()).ok()).flatten()?;
-            Some(Found { tgid, path: entry.path().to_string_lossy().into_owned(), file })
+            let path = entry.path().to_string_lossy().into_owned();
+            Some(Found { tgid, path, file, mapped: None })
         })
     }
 
-    /// The files of a process that were not found before, what is called like a TLS library first.
-    pub fn scan(&mut self, tgid: Tgid) -> Vec<Found> {
+    /// The files of a process that were not found before, what is called like a TLS library first. `mapped`: when it was
+    /// heard of, see [`Found`].
+    pub fn scan(&mut self, tgid: Tgid, mapped: Option<BootNanos>) -> Vec<Found> {
         let mut found = Vec::new();
-        for mapping in procfs::executable_mappings(tgid) {
+        let mappings = procfs::executable_mappings(tgid);
+        // Whatever runs has its executable mapped.
+        self.unread += u64::from(mappings.is_empty());
+        for mapping in mappings {
             let path_hash = self.hasher.hash_one(&mapping.path);
             if self.found.get(&mapping.file) == Some(&path_hash) {
                 continue;
@@ -100,15 +111,15 @@ impl TlsFinder {
             }
             self.found.insert(mapping.file, path_hash);
             let at = if is_called_tls { 0 } else { found.len() };
-            found.insert(at, Found { tgid, path: mapping.path, file });
+            found.insert(at, Found { tgid, path: mapping.path, file, mapped });
         }
         found
     }
 
-    /// Files called like a TLS library that were gone too soon.
+    /// What was gone too soon: files, and processes.
     #[must_use]
-    pub fn gone(&self) -> u64 {
-        self.gone
+    pub fn gone(&self) -> TlsCounts {
+        TlsCounts { gone: self.gone, unread: self.unread, ..TlsCounts::default() }
     }
 }
 
@@ -166,7 +177,7 @@ impl TlsProber {
     }
 
     /// Probes a file if it has a TLS library in it.
-    pub fn look_into(&mut self, Found { tgid, path, mut file }: Found) {
+    pub fn look_into(&mut self, Found { tgid, path, mut file, mapped }: Found) {
         let Some(key) = FileKey::of(&file) else { return };
         if self.known.contains(&key) || !is_elf(&mut file) {
             return;
@@ -194,17 +205,21 @@ impl TlsProber {
         // Before the first call that may be reported, and after the last that may be missed.
         self.watched_since.store(u64::MAX, Ordering::Release);
         let (attached, refused) = self.attacher.attach_tls(&descriptor, &library.probes);
-        self.watched_since.store(boot_now().0, Ordering::Release);
+        let now = boot_now();
+        self.watched_since.store(now.0, Ordering::Release);
         if attached == 0 {
             return self.refuse(key, tgid, &path, &refused.join("; "));
         }
         self.known.insert(key);
         self.counts.probed += 1;
+        // What a process did in this time was not seen: it should be less than what it takes to begin.
+        let unwatched_ms = mapped.map(|mapped| now.since(mapped) as f64 / 1e6);
         tracing::info!(
             library = path,
             pid = tgid.0,
             family = library.family.name(),
             functions = attached,
+            unwatched_ms,
             "watching TLS"
         );
         for reason in refused {

@@ -21,8 +21,11 @@ pub trait Exporter: Send {
     /// For messages.
     fn name(&self) -> &'static str;
 
-    /// Takes a finished exchange.
+    /// Takes a finished exchange that makes a span.
     fn on_record(&mut self, record: &Record);
+
+    /// Takes one that does not: it is only to be counted.
+    fn on_counted(&mut self, _record: &Record) {}
 
     /// Takes a collection of all metrics.
     fn on_metrics(&mut self, snapshot: &MetricsSnapshot);
@@ -54,9 +57,11 @@ impl Exporters {
         self.0.push(exporter);
     }
 
-    /// To each exporter.
+    /// To each exporter, as what it is.
     pub fn on_record(&mut self, record: &Record) {
-        self.0.iter_mut().for_each(|exporter| exporter.on_record(record));
+        for exporter in &mut self.0 {
+            if record.is_span { exporter.on_record(record) } else { exporter.on_counted(record) }
+        }
     }
 
     /// To each exporter.

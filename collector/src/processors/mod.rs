@@ -17,6 +17,8 @@ pub enum Verdict {
     Keep,
     /// Neither span nor metric; counted by [`Processors`].
     Drop,
+    /// Likewise, because it carried spans by OTLP: from a process that exports its own, or passes on those of others.
+    DropSpans,
 }
 
 /// One step. Never blocks and never panics.
@@ -53,12 +55,13 @@ impl Processors {
         self.0.push((processor, 0));
     }
 
-    /// Runs the list; the first [`Verdict::Drop`] ends it.
+    /// Runs the list; the first that does not keep the record ends it.
     pub fn process(&mut self, record: &mut Record) -> Verdict {
         for (processor, dropped) in &mut self.0 {
-            if processor.process(record) == Verdict::Drop {
+            let verdict = processor.process(record);
+            if verdict != Verdict::Keep {
                 *dropped += 1;
-                return Verdict::Drop;
+                return verdict;
             }
         }
         Verdict::Keep

@@ -1,9 +1,11 @@
 //! Drops exchanges that are telemetry exports themselves.
 //!
 //! Every instrumented process on the node posts its own spans and metrics somewhere; tracing that traffic would make a
-//! span of every export, ours included if it passes a proxy on this node.
+//! span of every export, ours included if it passes a proxy on this node. Exports of spans tell something of who sends
+//! them, so they are told apart from metrics and logs.
 
-use spantap_protocols::{Value, semconv::key};
+use opentelemetry::trace::SpanKind;
+use spantap_protocols::{Outcome, Value, semconv::key};
 
 use super::{Processor, Verdict};
 use crate::telemetry::Record;
@@ -19,8 +21,8 @@ impl Processor for TelemetryBackends {
 
     fn process(&mut self, record: &mut Record) -> Verdict {
         let text = |name| record.attributes.get(name).and_then(Value::as_str);
-        if text(key::RPC_METHOD).is_some_and(|method| method.starts_with(SERVICES)) {
-            return Verdict::Drop;
+        if let Some(method) = text(key::RPC_METHOD).filter(|method| method.starts_with(SERVICES)) {
+            return dropped(record, method.starts_with(SERVICE_OF_SPANS));
         }
         if record.operation != "POST" && text(key::HTTP_REQUEST_METHOD) != Some("POST") {
             return Verdict::Keep;
@@ -31,15 +33,23 @@ impl Processor for TelemetryBackends {
             (None, None) => return Verdict::Keep,
         };
         if is_otlp(path) && content_type_fits(record.attributes.get(CONTENT_TYPE)) {
-            Verdict::Drop
+            dropped(record, path.ends_with(PATH_OF_SPANS) || path[1..].starts_with(SERVICE_OF_SPANS))
         } else {
             Verdict::Keep
         }
     }
 }
 
+/// Spans that the backend refused are nowhere else: they say nothing of their sender.
+fn dropped(record: &Record, spans: bool) -> Verdict {
+    let refused = record.kind == SpanKind::Client && matches!(record.outcome, Outcome::Error(_));
+    if spans && !refused { Verdict::DropSpans } else { Verdict::Drop }
+}
+
 /// What the methods of OTLP's gRPC services begin with.
 const SERVICES: &str = "opentelemetry.proto.collector.";
+const SERVICE_OF_SPANS: &str = "opentelemetry.proto.collector.trace.";
+const PATH_OF_SPANS: &str = "/v1/traces";
 
 const CONTENT_TYPE: &str = "http.request.header.content-type";
 
@@ -50,7 +60,7 @@ fn is_otlp(path: &str) -> bool {
     if path.strip_prefix('/').is_some_and(|path| path.starts_with(SERVICES)) {
         return true;
     }
-    let prefix = ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1development/profiles"]
+    let prefix = [PATH_OF_SPANS, "/v1/metrics", "/v1/logs", "/v1development/profiles"]
         .iter()
         .find_map(|end| path.strip_suffix(end));
     prefix.is_some_and(|prefix| {
@@ -104,7 +114,7 @@ mod tests {
     #[test]
     fn exports_by_grpc_are_dropped() {
         for (method, expected) in [
-            ("opentelemetry.proto.collector.trace.v1.TraceService/Export", Verdict::Drop),
+            ("opentelemetry.proto.collector.trace.v1.TraceService/Export", Verdict::DropSpans),
             ("opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Verdict::Drop),
             ("shop.v1.Cart/Export", Verdict::Keep),
         ] {
@@ -121,7 +131,8 @@ mod tests {
     #[test]
     fn exports_are_dropped_and_look_alikes_stay() {
         for (method, url, content_type, expected) in [
-            ("POST", "/v1/traces", None, Verdict::Drop),
+            ("POST", "/v1/traces", None, Verdict::DropSpans),
+            ("POST", "/otlp/v1/traces", None, Verdict::DropSpans),
             ("POST", "/v1/metrics", Some("application/x-protobuf"), Verdict::Drop),
             ("POST", "/v1/logs", Some("text/plain"), Verdict::Keep),
             ("GET", "/v1/traces", None, Verdict::Keep),
@@ -131,12 +142,23 @@ mod tests {
                 "POST",
                 "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
                 Some("application/grpc+proto"),
-                Verdict::Drop,
+                Verdict::DropSpans,
             ),
         ] {
             assert_eq!(verdict(method, key::URL_PATH, url, content_type), expected, "{method} {url}");
             let full = format!("http://collector:4318{url}?x=1");
             assert_eq!(verdict(method, key::URL_FULL, &full, content_type), expected, "{method} {full}");
+        }
+    }
+
+    #[test]
+    fn spans_that_were_refused_are_nowhere_else() {
+        for (role, expected) in [(Role::Client, Verdict::Drop), (Role::Server, Verdict::DropSpans)] {
+            let mut record = record(role, 503);
+            record.operation = "POST".into();
+            record.attributes.set(key::URL_PATH, Value::Static("/v1/traces"));
+            record.outcome = Outcome::Error("503".into());
+            assert_eq!(TelemetryBackends.process(&mut record), expected, "{role:?}");
         }
     }
 }

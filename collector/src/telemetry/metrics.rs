@@ -245,7 +245,8 @@ impl Series {
     fn record(&mut self, record: &Record) {
         // Every metric so far is a duration.
         let value = self.metric.duration(record.duration_ns());
-        let exemplar = record.trace.flags.is_sampled().then_some(Exemplar {
+        // An exemplar is a span that somebody can look up.
+        let exemplar = (record.is_span && record.trace.flags.is_sampled()).then_some(Exemplar {
             value,
             time: record.end,
             trace_id: record.trace.trace_id,
@@ -385,6 +386,18 @@ mod tests {
         let names: Vec<_> = twice.dimensions.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, [key::HTTP_REQUEST_METHOD, key::URL_SCHEME, key::HTTP_RESPONSE_STATUS_CODE]);
         assert_eq!(twice.histogram.exemplars[1].unwrap().trace_id, record(Role::Server, 200).trace.trace_id);
+    }
+
+    #[test]
+    fn what_is_only_counted_is_no_example() {
+        let mut metrics = aggregator(3, 5);
+        let mut record = record(Role::Server, 200);
+        record.is_span = false;
+        metrics.record(&record);
+        let snapshot = metrics.collect(now());
+        let histogram = &snapshot.services[0].metrics[0].points[0].histogram;
+        assert_eq!(histogram.count, 1);
+        assert!(histogram.exemplars.iter().all(Option::is_none));
     }
 
     #[test]

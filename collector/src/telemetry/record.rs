@@ -1,4 +1,4 @@
-//! [`Record`]: one finished exchange as telemetry sees it, at once a span and a point of a histogram.
+//! [`Record`]: one finished exchange as telemetry sees it, mostly at once a span and a point of a histogram.
 
 use std::sync::Arc;
 
@@ -63,6 +63,8 @@ pub struct Record {
     pub trace: TraceIds,
     /// The histogram it counts into.
     pub metric: Option<&'static Metric>,
+    /// False if it is only counted: its process exports a span of its own.
+    pub is_span: bool,
 }
 
 impl Record {

@@ -80,6 +80,7 @@ impl Record {
             outcome: exchange.outcome,
             trace: trace_ids(exchange.trace, ids),
             metric: exchange.metric,
+            is_span: true,
         }
     }
 }

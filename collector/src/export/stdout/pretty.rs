@@ -41,6 +41,10 @@ impl Exporter for Pretty {
 
     fn on_record(&mut self, record: &Record) {
         self.output.line(&line(record, &self.zone));
+        self.on_counted(record);
+    }
+
+    fn on_counted(&mut self, record: &Record) {
         if let Some(table) = &mut self.table {
             table.record(record);
         }
