@@ -244,13 +244,16 @@ struct Fitting {
 
 impl Facts {
     fn of(tgid: Tgid, comm: &[u8]) -> Self {
+        let command_line = procfs::command_line(tgid).unwrap_or_default();
+        let control_groups = procfs::control_groups(tgid);
+        // The last of all: where it can be read, all before it was the process's, too.
         let executable = procfs::executable(tgid).map(|path| path.to_string_lossy().into_owned());
         Self {
             pid: tgid.0,
             is_gone: executable.is_none(),
             executable: executable.unwrap_or_else(|| procfs::comm_text(comm)),
-            command_line: procfs::command_line(tgid).unwrap_or_default(),
-            control_groups: procfs::control_groups(tgid),
+            command_line,
+            control_groups,
         }
     }
 
