@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """An HTTP server that exports its own telemetry with OpenTelemetry's SDK.
 
-    instrumented.py PORT traces|metrics|nothing URL_OF_THE_BACKEND URL_TO_ASK
+    instrumented.py PORT traces|traces-grpc|metrics|nothing URL_OF_THE_BACKEND URL_TO_ASK
 
 The first batch is exported before the port is opened, each request's before it is answered. Each request is passed on to
 URL_TO_ASK.
@@ -20,11 +20,22 @@ def exporting_nothing(_name):
 
 def exporting_traces():
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return exporting_spans(OTLPSpanExporter(backend + "/v1/traces"))
+
+
+def exporting_traces_by_grpc():
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    return exporting_spans(OTLPSpanExporter(backend, insecure=True))
+
+
+def exporting_spans(exporter):
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
     provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(backend + "/v1/traces")))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("instrumented")
 
     def export(name):
@@ -50,7 +61,7 @@ def exporting_metrics():
     return export
 
 
-kinds = {"traces": exporting_traces, "metrics": exporting_metrics}
+kinds = {"traces": exporting_traces, "traces-grpc": exporting_traces_by_grpc, "metrics": exporting_metrics}
 export = kinds[kind]() if kind in kinds else exporting_nothing
 export("start")
 

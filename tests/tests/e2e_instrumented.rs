@@ -16,8 +16,9 @@ use spantap_tests::{
 
 const PROGRAMS: &[&str] = &["python3", "curl"];
 const REQUESTS: usize = 20;
-/// The SDK, and its exporter.
-const SDK: &str = "opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2";
+/// The SDK, and its exporters.
+const SDK: &str = "opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2 \
+                   opentelemetry-exporter-otlp-proto-grpc==1.45.2";
 const SERVER_TIMES: &str = "http.server.request.duration";
 const CLIENT_TIMES: &str = "http.client.request.duration";
 
@@ -137,6 +138,31 @@ fn a_process_that_exports_its_own_spans_gives_metrics_and_no_second_spans() {
     assert_eq!(counted(&finished, "traced", SERVER_TIMES), 0);
     assert_eq!((left_out(&finished, SPANS), left_out(&finished, EXCHANGES)), (0, 2 * REQUESTS));
     assert_eq!(told(&finished, "traced"), 1, "{}", finished.stderr);
+}
+
+#[test]
+fn spans_by_grpc_tell_it_as_well() {
+    let Some(_turn) = machine::ready(PROGRAMS) else { return };
+    let tools = match tools() {
+        Ok(tools) => tools,
+        Err(skip) => return machine::skipped(&skip),
+    };
+    let ports = Ports::free();
+    let rotel = Rotel::start(&tools.rotel, ports);
+    let agent = agent("metrics_only");
+    let backend = format!("http://127.0.0.1:{}", ports.grpc);
+    let traced = service(&tools.python, "traced", "traces-grpc", &backend, "");
+    ask(traced.port);
+    wait_until("the SDK's spans in rotel's log", machine::patience(), || {
+        rotel.received().spans.iter().filter(|span| span.name.starts_with("/work/")).count() == REQUESTS
+    });
+    agent.wait_for(REQUESTS, |span| span.is("curl", Kind::Client) && span.is_at(traced.port));
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    let ours = finished.select(|span| span.service == "traced");
+    assert!(ours.is_empty(), "{ours:?}");
+    assert_eq!(counted(&finished, "traced", SERVER_TIMES), REQUESTS as u64);
+    assert_eq!((left_out(&finished, SPANS), told(&finished, "traced")), (REQUESTS, 1));
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn short_lived(rules: &str) -> (Finished, Vec<Span>) {
     (finished, spans)
 }
 
-const UNDECIDED: &str = "exchanges of processes that were gone before the rules could be applied";
+const UNDECIDED: &str = "exchanges of processes that the rules could not be applied to";
 
 #[test]
 fn a_process_that_is_excluded_is_never_told_however_short_it_lives() {

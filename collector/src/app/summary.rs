@@ -81,8 +81,8 @@ impl Summary {
         let unread = counters.ciphertext_streams.saturating_sub(counters.ciphertext_streams_read);
         left_out.push(("TLS connections whose plaintext is not seen".into(), unread));
         left_out.push(("exchanges of processes that are not watched".into(), counts.excluded));
-        let gone = "exchanges of processes that were gone before the rules could be applied";
-        left_out.push((gone.into(), counts.undecided));
+        let unknown = "exchanges of processes that the rules could not be applied to";
+        left_out.push((unknown.into(), counts.undecided));
         left_out.push(("spans of processes that export their own".into(), counts.metrics_only));
         left_out.push(("exchanges of processes that export their own spans".into(), counts.instrumented));
         left_out.extend(

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::Read,
+    io::{self, Read},
     path::PathBuf,
 };
 
@@ -24,11 +24,19 @@ pub fn processes() -> impl Iterator<Item = Tgid> {
 /// The executable's path, as the process itself would write it. A file that was replaced since is named as it was.
 #[must_use]
 pub fn executable(tgid: Tgid) -> Option<PathBuf> {
-    let path = fs::read_link(format!("/proc/{}/exe", tgid.0)).ok()?;
-    match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
-        Some(kept) => Some(PathBuf::from(kept)),
-        None => Some(path),
-    }
+    try_executable(tgid).ok()
+}
+
+/// The same.
+///
+/// # Errors
+/// `PermissionDenied` if the process is there and may not be looked at; another if it is gone (or of the kernel).
+pub fn try_executable(tgid: Tgid) -> Result<PathBuf, io::Error> {
+    let path = fs::read_link(format!("/proc/{}/exe", tgid.0))?;
+    Ok(match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
+        Some(kept) => PathBuf::from(kept),
+        None => path,
+    })
 }
 
 /// The values of the named variables in the environment with which the process was started, in the order of `names`.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    io,
     ops::RangeInclusive,
 };
 
@@ -39,8 +40,8 @@ pub enum Wanted {
     Yes(Option<usize>),
     /// The rules leave it out.
     No,
-    /// Its process was gone before the rules could be applied to it. Then it is left out: what is excluded must never be
-    /// told.
+    /// The rules could not be applied to its process, which was gone by then or may not be looked at. Then it is left out:
+    /// what is excluded must never be told.
     Undecided,
 }
 
@@ -51,7 +52,7 @@ enum Choice {
     Watch(Option<usize>),
     /// None of it.
     Ignore,
-    /// None of it, since it was gone before it could be known whether it should be.
+    /// None of it, since it is not known whether it should be.
     Undecided,
     /// Some: what arrives at these ports.
     Ports(Ports),
@@ -226,9 +227,10 @@ fn is_telemetry_backend(tgid: Tgid, comm: &[u8]) -> bool {
 /// What rules ask of a process.
 struct Facts {
     pid: u32,
-    /// Its path; of a process that is gone only its name, without a slash.
+    /// Its path, or if that is not known what the kernel called the process when it began, without a slash.
     executable: String,
-    /// Nothing but this can be read any more: what the kernel said when it began.
+    is_executable_known: bool,
+    /// Nothing can be read of it any more.
     is_gone: bool,
     command_line: String,
     control_groups: Vec<String>,
@@ -244,13 +246,19 @@ struct Fitting {
 
 impl Facts {
     fn of(tgid: Tgid, comm: &[u8]) -> Self {
-        let executable = procfs::executable(tgid).map(|path| path.to_string_lossy().into_owned());
+        let command_line = procfs::command_line(tgid).unwrap_or_default();
+        let control_groups = procfs::control_groups(tgid);
+        // The last of all: if it is there now, all before was read of the process, too.
+        let executable = procfs::try_executable(tgid);
+        let is_there = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         Self {
             pid: tgid.0,
-            is_gone: executable.is_none(),
-            executable: executable.unwrap_or_else(|| procfs::comm_text(comm)),
-            command_line: procfs::command_line(tgid).unwrap_or_default(),
-            control_groups: procfs::control_groups(tgid),
+            is_executable_known: executable.is_ok(),
+            is_gone: executable.as_ref().is_err_and(|error| !is_there(error)),
+            executable: executable
+                .map_or_else(|_| procfs::comm_text(comm), |path| path.to_string_lossy().into_owned()),
+            command_line,
+            control_groups,
         }
     }
 
@@ -277,7 +285,7 @@ impl Facts {
         let criteria = [
             rule.pid.map(|pid| is(pid == self.pid)),
             rule.executable.as_ref().map(|glob| match glob.matches_path(&self.executable) {
-                fits if !self.is_gone => is(fits),
+                fits if self.is_executable_known => is(fits),
                 // A script is called by its own name, and what runs it may be what the rule names.
                 fits => (fits && !glob.is_path() && !self.is_cut()).then_some(true),
             }),
@@ -393,6 +401,7 @@ mod tests {
         let facts = Facts {
             pid: 7,
             executable: String::new(),
+            is_executable_known: true,
             is_gone: false,
             command_line: String::new(),
             control_groups: vec![
@@ -427,6 +436,28 @@ mod tests {
         ] {
             let wanted = selection(rules).wants(Tgid(gone), comm.as_bytes(), Role::Client, None);
             assert_eq!(wanted, expected, "{rules} {comm}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_may_not_be_looked_at_is_judged_by_what_everybody_sees() {
+        let facts = Facts {
+            pid: 7,
+            executable: "java".to_owned(),
+            is_executable_known: false,
+            is_gone: false,
+            command_line: "java -jar shop.jar".to_owned(),
+            control_groups: vec!["/shop.slice".to_owned()],
+        };
+        for (rule, expected) in [
+            ("{command_line: \"*shop.jar\"}", Some(true)),
+            ("{cgroup: /other.slice}", Some(false)),
+            ("{executable: java}", Some(true)),
+            ("{executable: /opt/java}", None),
+            ("{executable: /opt/java, pid: 8}", Some(false)),
+        ] {
+            let rules = selection(&format!("{{exclude: [{rule}]}}")).rules;
+            assert_eq!(facts.fit(&rules.exclude[0]), expected, "{rule}");
         }
     }
 

@@ -73,7 +73,8 @@ impl Agent {
         Ok(Accounts::parse(&said))
     }
 
-    fn said(&self) -> Result<String> {
+    /// What it has said so far.
+    pub(super) fn said(&self) -> Result<String> {
         Ok(fs::read_to_string(&self.errors)?)
     }
 }

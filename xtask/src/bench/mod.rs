@@ -18,6 +18,7 @@ mod protocols;
 mod report;
 mod stats;
 mod tls;
+mod watch;
 mod web;
 
 use std::fs;
@@ -60,6 +61,13 @@ const BENCHES: &[Bench] = &[
         needs: &["setpriv", "taskset", "python3", "openssl"],
         runs_agent: true,
         run: tls::run,
+    },
+    Bench {
+        name: "watch",
+        measures: "milliseconds until a TLS library is watched that no process has used before",
+        needs: &["setpriv", "curl", "ldd"],
+        runs_agent: true,
+        run: watch::run,
     },
     Bench {
         name: "nginx",
