@@ -21,6 +21,8 @@ pub mod sql;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace_context;
+#[cfg(test)]
+mod trace_tests;
 
 pub use exchange::{Attributes, Exchange, Key, Outcome, Value};
 pub use protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff};

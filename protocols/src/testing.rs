@@ -24,3 +24,4 @@ pub use foreign::FOREIGN;
 pub use noise::Noise;
 pub use render::render;
 pub use runs::{run, run_copying};
+pub use truth::check_true;

@@ -131,6 +131,53 @@ fn pipelines_are_told_apart_and_errors_are_right() {
     postgres.stop();
 }
 
+/// COPY, a session in which backslashes escape, and cycles that are pipelined: each ends when it ends.
+#[test]
+fn copy_backslashes_and_pipelined_cycles_are_as_they_were() {
+    let Some(_turn) = machine::ready(&["psql", "pgbench", "setpriv", "python3"]) else { return };
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let venv = match python::install(target, "psycopg==3.3.9 psycopg-binary==3.3.9") {
+        Ok(venv) => venv,
+        Err(skip) => return machine::skipped(&skip),
+    };
+    let postgres = match Postgres::start() {
+        Ok(postgres) => postgres,
+        Err(skip) => return machine::skipped(&skip),
+    };
+    postgres.reset_statements();
+    let agent = Agent::start();
+    let script = python::script("postgres_session.py", &[&postgres.port.to_string()]);
+    let mut client = Command::new(venv.join("bin/python"));
+    client.args(script.get_args()).env("OTEL_SERVICE_NAME", "session");
+    let _ = Program::run("postgres_session.py", &mut client).success("psycopg");
+    let calls = postgres.calls();
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    for (service, kind) in [("session", Kind::Client), ("postgres", Kind::Server)] {
+        let spans = of_shop(&finished, &postgres, service, kind);
+        assert_eq!(by_verb(&spans), calls, "{service}");
+        let of = |text: &str| spans.iter().filter(|span| span.get("db.query.text") == text).count();
+        assert_eq!((of("COPY notes FROM STDIN"), of("COPY notes TO STDOUT")), (1, 1), "{service}");
+        assert_eq!(of("SELECT ?, count(*) FROM notes WHERE body = ?"), 1, "{service}");
+        assert_eq!(of("SELECT ?, count(*) FROM notes"), 1, "{service}");
+        let mut slept: Vec<&&Span> =
+            spans.iter().filter(|span| span.get("db.query.text") == "SELECT pg_sleep($1)").collect();
+        slept.sort_by_key(|span| span.end_unix_ns);
+        assert_eq!(slept.len(), 32, "{service}");
+        let began = slept.iter().map(|span| span.start_unix_ns).min().unwrap_or_default();
+        for (nth, span) in (1..).zip(&slept) {
+            let since = span.end_unix_ns.saturating_sub(began);
+            assert!(since >= nth * 5_000_000, "{service}: {nth} ends after {since} ns");
+        }
+        for span in &spans {
+            assert!(!span.is_error, "{span}");
+            let shown = span.attributes.values().any(|value| value.contains("secret"));
+            assert!(!shown, "{span}: {:?}", span.attributes);
+        }
+    }
+    postgres.stop();
+}
+
 #[test]
 fn a_pgbench_that_is_older_than_the_agent_is_joined() {
     let Some(_turn) = machine::ready(&["psql", "pgbench", "setpriv"]) else { return };

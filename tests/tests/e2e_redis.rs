@@ -228,3 +228,53 @@ fn assert_no_value(finished: &Finished) {
         assert!(!shown, "{span}: {:?}", span.attributes);
     }
 }
+
+/// The connection is thousands of requests old when the agent comes; then 64 are in flight at once, and the one in the
+/// middle blocks: those before it are over before, those behind it are not.
+#[test]
+fn an_old_connection_is_joined_and_its_pipeline_has_times_of_its_own() {
+    let Some(_turn) = ready() else { return };
+    let venv = match python::install(Path::new(env!("CARGO_TARGET_TMPDIR")), "redis==8.1.0") {
+        Ok(venv) => venv,
+        Err(skip) => return machine::skipped(&skip),
+    };
+    let redis = Redis::start(false);
+    let files = folder();
+    let signal = files.path().join("go");
+    let mut command = Command::new(venv.join("bin/python"));
+    let script =
+        python::script("redis_pipeline.py", &[&redis.port.to_string(), &signal.display().to_string()]);
+    command.args(script.get_args()).env("OTEL_SERVICE_NAME", "application");
+    let mut client = Program::start("redis-py", &mut command);
+    client.wait_ready("made its first requests", |client| client.stdout().contains("waiting"));
+    redis.cli(&["config", "resetstat"]);
+    let agent = Agent::start();
+    std::fs::write(&signal, "").expect("a fresh folder");
+    assert!(client.wait(machine::patience()).success());
+    let (port, calls) = (redis.port, redis.counts("commandstats", "cmdstat_", "calls="));
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    // The client's PING: whether it waits for the first reply or for one before it is not known there.
+    assert_eq!(finished.accounts.left_out.get("dropped messages"), Some(&1), "{:#?}", finished.accounts);
+    assert_eq!((calls["set"], calls["get"], calls["incrby"], calls["blpop"]), (200, 200, 63, 1));
+    assert_no_value(&finished);
+    for (service, kind) in [("", Kind::Server), ("application", Kind::Client)] {
+        let of = |name: &str| {
+            let mut spans = finished.select(|span| {
+                let is_end = span.kind == kind && span.is_at(port) && span.service.ends_with(service);
+                is_end && span.name.eq_ignore_ascii_case(name)
+            });
+            spans.sort_by_key(|span| span.end_unix_ns);
+            spans
+        };
+        assert_eq!((of("SET").len(), of("GET").len()), (200, 200), "{kind:?}");
+        let (blocked, counted) = (of("BLPOP"), of("INCRBY"));
+        assert_eq!((blocked.len(), counted.len()), (1, 63), "{kind:?}");
+        assert!(blocked[0].milliseconds() >= 100.0, "{kind:?}: {}", blocked[0]);
+        let (before, after) = counted.split_at(31);
+        let end = blocked[0].end_unix_ns;
+        assert!(before.iter().all(|span| span.end_unix_ns + 50_000_000 < end), "{kind:?}: {before:?}");
+        assert!(after.iter().all(|span| span.end_unix_ns >= end), "{kind:?}: {after:?}");
+        assert!(after.iter().all(|span| span.milliseconds() >= 100.0), "{kind:?}: {after:?}");
+    }
+}

@@ -78,7 +78,8 @@ fn fuzz(binary: &PathBuf, target: &str, time: Duration, options: &Options) -> Re
     run_command(run.arg(&found).args([&ours, &seeds]))?;
     if let Some(longest) = options.keep {
         let mut merge = fuzzer();
-        merge.arg("-merge=1").arg(format!("-max_len={longest}"));
+        // Of edges, not of how often each was taken: that would be thousands.
+        merge.args(["-set_cover_merge=1", "-use_counters=0"]).arg(format!("-max_len={longest}"));
         run_command(merge.arg(&ours).args([&seeds, &found]))?;
     }
     Ok(())

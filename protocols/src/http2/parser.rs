@@ -47,6 +47,8 @@ pub(super) struct Http2Parser {
     cancelled: Vec<(Stream, Ending)>,
     /// The newest stream that the client has opened.
     last_request: u32,
+    /// The newest stream whose response came when its request was not known.
+    last_orphan: u32,
     /// Every request up to there was seen, or one that came after those that were not.
     requests_known: bool,
     /// Streams that were reset of late: what still comes of them is no surprise.
@@ -96,6 +98,7 @@ impl Http2Parser {
             streams: Streams::default(),
             cancelled: Vec::new(),
             last_request: 0,
+            last_orphan: 0,
             requests_known: context.from_start,
             resets: [0; RESETS],
             swept_at: BootNanos(0),

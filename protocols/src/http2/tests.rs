@@ -268,6 +268,18 @@ fn responses_to_requests_that_were_not_seen_are_counted() {
 }
 
 #[test]
+fn a_request_that_is_read_after_its_response_was_given_up_is_not_called_closed() {
+    let mut conversation = Conversation::begun(Role::Server);
+    conversation.say(ToServer, &[&get(1, b'1')]);
+    conversation.say(ToClient, &[&ok(1)]);
+    conversation.lose(ToServer, 20);
+    conversation.say(ToClient, &[&ok(5)]);
+    conversation.say(ToServer, &[&get(5, b'5'), &get(7, b'7')]);
+    assert_eq!(conversation.close(), "GET /1 200, GET /7 ? connection_closed");
+    assert_eq!(conversation.driver.parser().dropped(), 2, "the response, and the request");
+}
+
+#[test]
 fn what_waits_while_bytes_are_lost_is_never_called_closed() {
     let mut conversation = Conversation::begun(Role::Server);
     conversation.say(ToServer, &[&get(1, b'1'), &get(3, b'3'), &get(5, b'5')]);

@@ -54,6 +54,14 @@ pub(super) fn check_found(
     }
 }
 
+/// Each found exchange says nothing that the true one of its start does not.
+///
+/// # Panics
+/// If not so.
+pub fn check_true(found: &[Exchange], truth: &[Exchange], what: &str) {
+    check_found(found, truth, BootNanos(u64::MAX), Recovery::None, what);
+}
+
 /// All but the first of the true exchanges that begin after `after`, and whether they are there; none without recovery.
 pub(super) fn found_again<'a>(
     found: &[Exchange],

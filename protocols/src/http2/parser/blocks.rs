@@ -183,6 +183,10 @@ impl Http2Parser {
         let mut stream = Stream::new(id, self.context, fields, seen);
         stream.request_losses = self.requests.losses;
         stream.response_losses = self.responses.losses;
+        if id <= self.last_orphan {
+            // Requests were read late, and this one's response may be among those that found none.
+            stream.response_losses = stream.response_losses.wrapping_sub(1);
+        }
         self.streams.insert(stream);
     }
 
@@ -192,6 +196,7 @@ impl Http2Parser {
             let is_final = fields.status().map_or(!seen.ends_stream, |status| status >= 200);
             let expected = id.is_multiple_of(2) || self.resets.contains(&id);
             self.dropped += u64::from(is_final && !expected);
+            self.last_orphan = self.last_orphan.max(id);
             return;
         };
         let doubtful = stream.response_losses != losses;
