@@ -47,6 +47,8 @@ pub struct Span {
     pub trace_id: String,
     /// Its caller.
     pub parent: String,
+    /// Whether the caller, or the beginning of its trace, has decided that it is kept: W3C's `sampled` flag.
+    pub is_sampled: bool,
 }
 
 impl Span {
@@ -145,6 +147,7 @@ pub fn spans(lines: &str) -> Vec<Span> {
             is_error: number(&span["status"]["code"]) == 2,
             trace_id: text(&span["traceId"]),
             parent: text(&span["parentSpanId"]),
+            is_sampled: number(&span["flags"]) & 1 == 1,
         });
     });
     spans
