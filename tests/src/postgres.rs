@@ -33,7 +33,15 @@ impl Postgres {
     /// # Errors
     /// If it is not installed.
     pub fn start() -> Result<Self, Skip> {
-        Self::start_with(false)
+        Self::start_with(false, false)
+    }
+
+    /// The same, and it logs each statement with the client's port.
+    ///
+    /// # Errors
+    /// If it is not installed.
+    pub fn start_logging() -> Result<Self, Skip> {
+        Self::start_with(false, true)
     }
 
     /// The same with a certificate, and its clients insist on TLS. It logs each statement with the client's port.
@@ -41,10 +49,10 @@ impl Postgres {
     /// # Errors
     /// If it is not installed.
     pub fn start_tls() -> Result<Self, Skip> {
-        Self::start_with(true)
+        Self::start_with(true, true)
     }
 
-    fn start_with(tls: bool) -> Result<Self, Skip> {
+    fn start_with(tls: bool, logs: bool) -> Result<Self, Skip> {
         let missing = || Skip::NoProgram("a PostgreSQL server with its user `postgres`".to_owned());
         let binaries = binaries().ok_or_else(missing)?;
         let (user, group) = user().ok_or_else(missing)?;
@@ -71,6 +79,8 @@ impl Postgres {
                 fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("we are root");
             }
             server.args(["-c", "ssl=on", "-c", "ssl_cert_file=cert.pem", "-c", "ssl_key_file=key.pem"]);
+        }
+        if logs {
             server.args(["-c", "log_statement=all", "-c", "log_line_prefix=%d %r "]);
         }
         for setting in [
@@ -102,9 +112,15 @@ impl Postgres {
     pub fn client(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "app"]);
-        command.env("PGSSLMODE", if self.tls { "require" } else { "disable" });
+        command.env("PGSSLMODE", self.ssl_mode());
         command.env("PGGSSENCMODE", "disable").env_remove("PGOPTIONS");
         command
+    }
+
+    /// What `PGSSLMODE` must be for its clients.
+    #[must_use]
+    pub fn ssl_mode(&self) -> &'static str {
+        if self.tls { "require" } else { "disable" }
     }
 
     /// pgbench with the database `shop`.

@@ -123,24 +123,26 @@ fn psycopg2_with_its_own_openssl_is_seen() {
     assert_script(agent, postgres, &python, "psycopg2");
 }
 
-/// asyncpg speaks the protocol itself, on asyncio's memory.
+/// asyncpg speaks the protocol itself, on asyncio's memory; and in plain text.
 #[test]
 fn asyncpg_is_seen() {
     let Some(_turn) = machine::ready(&["psql", "pgbench", "setpriv", "openssl", "python3"]) else { return };
     let Some(python) = python_with("asyncpg==0.31.0") else { return };
-    let postgres = match Postgres::start_tls() {
-        Ok(postgres) => postgres,
-        Err(skip) => return machine::skipped(&skip),
-    };
-    assert_script(agent(), postgres, &python, "asyncpg");
+    for start in [Postgres::start_tls, Postgres::start_logging] {
+        match start() {
+            Ok(postgres) => assert_script(agent(), postgres, &python, "asyncpg"),
+            Err(skip) => return machine::skipped(&skip),
+        }
+    }
 }
 
 /// Three connections with 25 statements each, by the script of that client.
 fn assert_script(agent: Agent, postgres: Postgres, python: &Path, client: &str) {
     postgres.reset_statements();
     let mut command = Command::new(python);
-    command.arg(program("postgres_tls.py")).args([client, &postgres.port.to_string()]);
-    let _ = Program::run(client, command.env("OTEL_SERVICE_NAME", client)).success(client);
+    command.arg(program("postgres_clients.py")).args([client, &postgres.port.to_string()]);
+    command.env("OTEL_SERVICE_NAME", client).env("PGSSLMODE", postgres.ssl_mode());
+    let _ = Program::run(client, &mut command).success(client);
     let calls = postgres.calls();
     let finished = agent.finish();
     println!("{calls:?}");
