@@ -5,6 +5,7 @@
 //! "Sanitization of `db.query.text`" and "Generating a summary of the query".
 
 mod lexer;
+mod setting;
 mod statement;
 mod summary;
 #[cfg(test)]

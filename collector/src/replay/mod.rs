@@ -1,7 +1,7 @@
 //! Capture files: pcap and pcapng become the same events that the kernel side reports.
 //!
-//! `file` reads frames, `packet` finds the TCP segment in each, `tcp` puts a direction in order, and `source` makes
-//! events of it all, as the server's end would have seen them. Nothing here trusts a length, and a damaged file gives
+//! `file` reads frames, `packet` finds the TCP segment in each, `tcp` puts a direction in order, `connection` lets no
+//! answer overtake its request, and `source` makes events of it all, as the server's end would have seen them. Nothing here trusts a length, and a damaged file gives
 //! its events up to the damage and then one [`ReplayError`].
 //!
 //! ```no_run
@@ -22,6 +22,7 @@
 //! Connections that end without a close, in a recording of many minutes, expire only if `Table::on_tick` is called with
 //! the times of the events.
 
+mod connection;
 mod counters;
 mod error;
 mod file;

@@ -16,17 +16,17 @@ use std::{
 use foldhash::fast::RandomState;
 use spantap_ebpf_common::{
     Event,
-    event::{Close, ConnectionId, Data, Endpoint, Flow, Layer, Open, Opener, StreamId, Tgid},
+    event::{ConnectionId, Endpoint, Open, Opener, Tgid},
     limits::COMM_BYTES,
 };
 use spantap_protocols::{Direction, Protocol, Sniff};
 
 use super::{
+    connection::Connection,
     counters::ReplayCounters,
     error::{ErrorKind, ReplayError},
     file::FrameReader,
     packet::{self, Skip, TcpSegment},
-    tcp::{Half, Piece},
 };
 
 /// Turns capture files into events; one value for all files of a run, so that numbers stay unique.
@@ -47,16 +47,6 @@ pub struct Replay {
 
 /// Both ends of a connection, the lesser one first.
 type Key = (SocketAddr, SocketAddr);
-
-struct Connection {
-    id: ConnectionId,
-    tgid: Tgid,
-    client: SocketAddr,
-    to_server: Half,
-    to_client: Half,
-    /// Over: what still comes for it is a repetition.
-    closed: bool,
-}
 
 impl Replay {
     /// `protocols` help to tell which end is the server where the beginning of a connection was not captured.
@@ -175,10 +165,7 @@ impl Replay {
             false => (segment.source, segment.sequence.wrapping_add(1)),
         };
         let known = self.connections.get_mut(&key).filter(|connection| connection.client == client);
-        let same = known.as_ref().is_some_and(|connection| {
-            let half = if answer { &connection.to_client } else { &connection.to_server };
-            half.began_with(first)
-        });
+        let same = known.is_some_and(|connection| connection.half(answer).began_with(first));
         if !same {
             if let Some(old) = self.connections.get_mut(&key).filter(|connection| !connection.closed) {
                 self.held_bytes = self.held_bytes.saturating_sub(old.held_bytes());
@@ -189,11 +176,7 @@ impl Replay {
         let Some(connection) = self.connections.get_mut(&key).filter(|connection| !connection.closed) else {
             return;
         };
-        if answer {
-            connection.to_client.begin(first);
-        } else {
-            connection.to_server.begin(first);
-        }
+        connection.half(answer).begin(first);
     }
 
     fn begin(
@@ -222,8 +205,7 @@ impl Replay {
             parent: Tgid(0),
             comm: [0; COMM_BYTES],
         }));
-        let (to_server, to_client) = Default::default();
-        self.connections.insert(key, Connection { id, tgid, client, to_server, to_client, closed: false });
+        self.connections.insert(key, Connection::new(id, tgid, client));
         self.order.push_back((key, id));
     }
 
@@ -279,7 +261,7 @@ impl Replay {
             };
             if !connection.closed {
                 connection.settle(now, true, &mut self.counters, on_event);
-                if connection.to_server.has_end() && connection.to_client.has_end() {
+                if connection.has_ends() {
                     connection.close(now, &mut self.counters, on_event);
                 }
             }
@@ -287,115 +269,6 @@ impl Replay {
         self.connections.clear();
         self.held_bytes = 0;
     }
-}
-
-impl Connection {
-    fn on_segment(
-        &mut self,
-        segment: &TcpSegment<'_>,
-        now: u64,
-        counters: &mut ReplayCounters,
-        on_event: &mut dyn FnMut(&Event<'_>),
-    ) {
-        let (flow, reverse) = match segment.source == self.client {
-            true => (Flow::Received, Flow::Sent),
-            false => (Flow::Sent, Flow::Received),
-        };
-        let (id, tgid) = (self.id, self.tgid);
-        let (half, other) = match flow {
-            Flow::Received => (&mut self.to_server, &mut self.to_client),
-            Flow::Sent => (&mut self.to_client, &mut self.to_server),
-        };
-        if let Some(acknowledged) = segment.acknowledged {
-            other.acknowledge(acknowledged);
-        }
-        // A SYN takes the place of one byte.
-        let first = segment.sequence.wrapping_add(u32::from(segment.syn));
-        let mut payload_bytes = (0, 0);
-        if segment.size > 0 {
-            other.give_way(counters, &mut |piece| {
-                note(&mut payload_bytes, &piece);
-                on_event(&data(id, tgid, reverse, &piece));
-            });
-        }
-        half.accept(first, segment.size, segment.payload, now, counters, &mut |piece| {
-            note(&mut payload_bytes, &piece);
-            on_event(&data(id, tgid, flow, &piece));
-        });
-        counters.payload_bytes += payload_bytes.0;
-        counters.cut_bytes += payload_bytes.1;
-        if segment.fin {
-            half.finish(first.wrapping_add(segment.size));
-        }
-        self.settle(now, false, counters, on_event);
-        if segment.reset || (self.to_server.is_finished() && self.to_client.is_finished()) {
-            self.close(now, counters, on_event);
-        }
-    }
-
-    /// Gives up what has been missing for too long, or with `force` all that is missing.
-    fn settle(
-        &mut self,
-        now: u64,
-        force: bool,
-        counters: &mut ReplayCounters,
-        on_event: &mut dyn FnMut(&Event<'_>),
-    ) {
-        let (id, tgid) = (self.id, self.tgid);
-        let mut payload_bytes = (0, 0);
-        for (half, flow) in [(&mut self.to_server, Flow::Received), (&mut self.to_client, Flow::Sent)] {
-            half.settle(now, force, counters, &mut |piece| {
-                note(&mut payload_bytes, &piece);
-                on_event(&data(id, tgid, flow, &piece));
-            });
-        }
-        counters.payload_bytes += payload_bytes.0;
-        counters.cut_bytes += payload_bytes.1;
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.to_server.held_bytes() + self.to_client.held_bytes()
-    }
-
-    fn close(&mut self, now: u64, counters: &mut ReplayCounters, on_event: &mut dyn FnMut(&Event<'_>)) {
-        self.settle(now, true, counters, on_event);
-        let [received, sent] = [&self.to_server, &self.to_client].map(Half::total);
-        counters.lost_bytes += self.to_server.missing() + self.to_client.missing();
-        // It stays, since its numbers tell repetitions from a new connection.
-        self.closed = true;
-        on_event(&Event::Close(Close {
-            boot_ns: now,
-            connection: Some(self.id),
-            stream: StreamId(self.id.0),
-            layer: Layer::Socket,
-            sent,
-            received,
-        }));
-    }
-}
-
-/// Adds the bytes of a piece and those that were cut off, unless it was lost.
-fn note(totals: &mut (u64, u64), piece: &Piece<'_>) {
-    if piece.lost {
-        return;
-    }
-    totals.0 += piece.size;
-    totals.1 += piece.size - piece.bytes.len() as u64;
-}
-
-fn data<'a>(id: ConnectionId, tgid: Tgid, flow: Flow, piece: &Piece<'a>) -> Event<'a> {
-    Event::Data(Data {
-        tgid,
-        connection: Some(id),
-        stream: StreamId(id.0),
-        layer: Layer::Socket,
-        flow,
-        first_ns: piece.unix_ns,
-        last_ns: piece.unix_ns,
-        position: piece.position,
-        size: piece.size,
-        bytes: piece.bytes,
-    })
 }
 
 /// Connections remembered at a time, those that are over included; beyond it the oldest is forgotten.

@@ -89,6 +89,16 @@ impl Half {
         }
     }
 
+    /// True if the other side has acknowledged bytes that did not come yet, nor any behind them.
+    pub(super) fn lacks_what_is_acknowledged(&self) -> bool {
+        self.held.is_empty() && self.acknowledged.min(self.end.unwrap_or(u64::MAX)) > self.position
+    }
+
+    /// True if a segment that begins here brings the next byte, or only older ones.
+    pub(super) fn goes_on_with(&self, sequence: u32) -> bool {
+        self.locate(sequence).is_some_and(|start| start <= self.position.cast_signed())
+    }
+
     /// True if the FIN was seen and nothing before it can come any more.
     pub(super) fn is_finished(&self) -> bool {
         let reached = |end| self.position >= end || self.acknowledged > end;
@@ -230,7 +240,7 @@ impl Half {
 }
 
 /// A segment that an acknowledgement has overtaken in the capture comes within this time.
-const ACKNOWLEDGED_NS: u64 = 100_000_000;
+pub(super) const ACKNOWLEDGED_NS: u64 = 100_000_000;
 /// Rationale: a retransmission comes after 200 ms at the earliest, after a second loss a second later.
 const HELD_NS: u64 = 3_000_000_000;
 /// Segments held in one direction.

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::{
     lexer::{Backslash, Lexer, Token},
+    setting::Setting,
     summary::Summary,
 };
 use crate::limits;
@@ -93,6 +94,7 @@ impl<'a> Reading<'a> {
         let mut copied = None;
         let mut last = Last::default();
         let mut list = List::None;
+        let mut setting = Setting::default();
         let mut significant = false;
         let mut ended = false;
         while let Some((token, start, end)) = self.lexer.next() {
@@ -117,6 +119,7 @@ impl<'a> Reading<'a> {
                 Token::Comment => Some(b"".as_slice()),
                 Token::String | Token::Number => Some(b"?".as_slice()),
                 Token::Word if is_truth(self.slice(start, end)) => Some(b"?".as_slice()),
+                Token::Word | Token::Quoted if setting.is_value() => Some(b"?".as_slice()),
                 // A sign in front of a number is part of it, unless something is being added or subtracted: `-1`,
                 // `, +1`, `99+100` (as in the cases of the conventions), but not `a-1`.
                 Token::Symbol(b'+' | b'-') if self.is_sign(&last, start) => Some(b"".as_slice()),
@@ -157,6 +160,7 @@ impl<'a> Reading<'a> {
                 _ => list = List::None,
             }
             if !matches!(token, Token::Space | Token::Comment) {
+                setting.take(token, self.slice(start, end));
                 let is_in = token == Token::Word && self.slice(start, end).eq_ignore_ascii_case(b"in");
                 last = Last { token: Some(token), end, is_in };
             }

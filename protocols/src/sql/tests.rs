@@ -30,6 +30,41 @@ fn literals_are_replaced() {
     }
 }
 
+/// PostgreSQL takes words there for text.
+#[test]
+fn what_is_set_is_a_value_without_quotes_too() {
+    for (text, expected) in [
+        ("set my.s = SEC", "set my.s = ?"),
+        ("SET LOCAL app.token TO SEC", "SET LOCAL app.token TO ?"),
+        ("set session my.s = \"SEC V\"", "set session my.s = ?"),
+        ("SET my.s=SEC", "SET my.s=?"),
+        ("SET search_path TO a, b, 'c'", "SET search_path TO ?, ?, ?"),
+        ("SET a = -1", "SET a = ?"),
+        ("set my.s = SEC OOPS; select a from b", "set my.s = ? ?"),
+        ("alter role bob set my.s = SEC", "alter role bob set my.s = ?"),
+        ("ALTER SYSTEM SET a.b TO \"SEC\"", "ALTER SYSTEM SET a.b TO ?"),
+        (
+            "create function f() returns int set my.s = SEC set b to C as $$x$$ language sql",
+            "create function f() returns int set my.s = ? set b to ? as ? language sql",
+        ),
+        ("UPDATE t SET a = b, c = d.e WHERE f = g", "UPDATE t SET a = b, c = d.e WHERE f = g"),
+        (
+            "ALTER TABLE t ALTER a SET DATA TYPE text USING b = c",
+            "ALTER TABLE t ALTER a SET DATA TYPE text USING b = c",
+        ),
+        ("ALTER TABLE t SET SCHEMA u", "ALTER TABLE t SET SCHEMA u"),
+        ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"),
+        ("create table t (a int); set x to SEC", "create table t (a int)"),
+    ] {
+        let statements = simple(text.as_bytes(), false, Backslash::Plain);
+        assert_eq!(statements[0].text, expected, "{text}");
+        assert!(statements.iter().all(|statement| !statement.summary.contains("SEC")), "{statements:?}");
+        assert!(statements.iter().all(|statement| !statement.text.contains("SEC")), "{statements:?}");
+    }
+    let cut = simple(b"SET my.s = SECRE", true, Backslash::Plain);
+    assert!(!cut[0].text.contains("SEC"), "{cut:?}");
+}
+
 #[test]
 fn summaries_name_what_is_done_and_to_which_tables() {
     for (text, expected) in [

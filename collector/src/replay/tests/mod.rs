@@ -145,6 +145,18 @@ impl Talk {
     fn replay(&self) -> Heard {
         replay(&self.file())
     }
+
+    /// The bytes of both directions in the order of their events; those of what was lost are empty.
+    fn order(&self) -> Vec<(Flow, Vec<u8>)> {
+        let mut order = Vec::new();
+        let result = Replay::new(SHOUT).read(Path::new("test.pcap"), &self.file()[..], &mut |event| {
+            if let Event::Data(data) = event {
+                order.push((data.flow, data.bytes.to_vec()));
+            }
+        });
+        assert!(result.is_ok());
+        order
+    }
 }
 
 /// A request and its answer from SYN to FIN.
