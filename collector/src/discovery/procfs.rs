@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::PathBuf,
 };
 
@@ -37,6 +38,24 @@ pub fn try_executable(tgid: Tgid) -> Result<PathBuf, io::Error> {
         Some(kept) => PathBuf::from(kept),
         None => path,
     })
+}
+
+/// The name by which the process was started, if that is another one of the executable's: a link to it in the same
+/// folder, as Debian's `redis-server` is to `redis-check-rdb`, and most programs of busybox are.
+#[must_use]
+pub fn other_name(tgid: Tgid) -> Option<String> {
+    let path = executable(tgid)?;
+    let name = comm(tgid).filter(|name| !name.is_empty() && !name.contains('/'))?;
+    // The kernel keeps 15 bytes of the name of the file that was executed; a thread may call itself something else.
+    if path.file_name()?.to_str()?.starts_with(&name) {
+        return None;
+    }
+    let folder = path.parent()?.strip_prefix("/").ok()?;
+    let link = PathBuf::from(format!("/proc/{}/root", tgid.0)).join(folder).join(&name);
+    let [executed, linked] =
+        [PathBuf::from(format!("/proc/{}/exe", tgid.0)), link].map(|path| fs::metadata(path).ok());
+    let (executed, linked) = (executed?, linked?);
+    (executed.dev() == linked.dev() && executed.ino() == linked.ino()).then_some(name)
 }
 
 /// The values of the named variables in the environment with which the process was started, in the order of `names`.
@@ -190,6 +209,26 @@ mod tests {
         assert_eq!(executable(own), std::env::current_exe().ok());
         assert!(!executable_mappings(own).is_empty());
         assert!(environment(own, ["PATH"])[0].is_some());
+    }
+
+    #[test]
+    fn a_program_with_several_names_has_the_one_that_it_was_started_by() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link] = ["sleeps", "naps"].map(|name| folder.path().join(name));
+        fs::copy("/bin/sleep", &file).unwrap();
+        std::os::unix::fs::symlink("sleeps", &link).unwrap();
+        for (path, name, expected) in [(&file, "sleeps", None), (&link, "naps", Some("naps".to_owned()))] {
+            let mut child = std::process::Command::new(path).arg("60").spawn().unwrap();
+            let tgid = Tgid(child.id());
+            // The child runs the file a moment after it was made.
+            while comm(tgid).as_deref() != Some(name) {
+                std::thread::yield_now();
+            }
+            assert_eq!(other_name(tgid), expected);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(other_name(Tgid(u32::MAX)), None);
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Services {
     }
 
     fn identify(&mut self, facts: Facts, comm: &[u8]) -> Arc<Service> {
-        let Facts { name, resource, executable: path } = facts;
+        let Facts { name, resource, called, executable: path } = facts;
         let executable = path
             .as_deref()
             .and_then(|path| path.file_name()?.to_str())
@@ -136,7 +136,7 @@ impl Services {
         let named = attributes.remove(key::SERVICE_NAME);
         let name = name
             .or_else(|| named.as_ref().and_then(Value::as_str).map(CompactString::from))
-            .unwrap_or_else(|| executable.to_compact_string());
+            .unwrap_or_else(|| called.unwrap_or_else(|| executable.to_compact_string()));
         attributes.set(key::SERVICE_NAME, Value::Text(name.clone()));
         attributes.set(key::PROCESS_EXECUTABLE_NAME, Value::Text(executable.into()));
         if let Some(path) = path.as_deref().and_then(|path| path.to_str()) {
@@ -167,6 +167,8 @@ impl Services {
 struct Facts {
     name: Option<String>,
     resource: Option<String>,
+    /// The name that it was started by, if its executable has several.
+    called: Option<CompactString>,
     /// `None` if it is gone, or ends: then the others may be missing, too.
     executable: Option<PathBuf>,
 }
@@ -175,7 +177,8 @@ impl Facts {
     /// The executable last: while it can be read, what was read before it was whole.
     fn of(tgid: Tgid) -> Self {
         let [name, resource] = procfs::environment(tgid, ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"]);
-        Self { name, resource, executable: procfs::executable(tgid) }
+        let called = procfs::other_name(tgid).map(CompactString::from);
+        Self { name, resource, called, executable: procfs::executable(tgid) }
     }
 }
 
