@@ -36,6 +36,8 @@ struct Waiting {
     size: u32,
     payload: Vec<u8>,
     fin: bool,
+    /// The next byte of the other direction, as far as its sender knew.
+    acknowledged: Option<u32>,
     at: u64,
 }
 
@@ -79,6 +81,7 @@ impl Connection {
             size: segment.size,
             payload: Vec::new(),
             fin: segment.fin,
+            acknowledged: segment.acknowledged,
             at: now,
         };
         match self.waiting.first().map(|first| first.flow) {
@@ -91,18 +94,16 @@ impl Connection {
                 self.wait(waiting, segment.payload, counters);
             }
             before => {
-                if before.is_some() && segment.size > 0 && !self.half(answers).goes_on_with(sequence) {
-                    // What the waiting ones wait for is lost.
-                    self.release(None, counters, on_event);
+                if before.is_some() && segment.size > 0 {
+                    // What is missing before it is lost: who waits for nothing else has waited in vain.
+                    self.release_before(sequence, None, counters, on_event);
                 }
                 self.take(&waiting, segment.payload, counters, on_event);
-                if !self.waiting.is_empty() && !self.half(answers).lacks_what_is_acknowledged() {
-                    self.release(Some(now), counters, on_event);
-                }
+                self.release_before(sequence.wrapping_add(segment.size), Some(now), counters, on_event);
             }
         }
         if self.waiting.len() > WAITING_MAX {
-            self.release(None, counters, on_event);
+            self.release(counters, on_event);
         }
         self.settle(now, false, counters, on_event);
         if segment.reset || (self.to_server.is_finished() && self.to_client.is_finished()) {
@@ -115,15 +116,30 @@ impl Connection {
         self.waiting.push(Waiting { payload: payload.to_vec(), ..segment });
     }
 
-    /// Takes the segments that have waited: as if they had come at `at`, after what they waited for, or when they did.
-    fn release(
+    /// Takes the first of the segments that have waited, as long as they acknowledge nothing from this sequence number
+    /// on: as if they had come at `at`, after what they waited for, or when they did.
+    fn release_before(
         &mut self,
+        sequence: u32,
         at: Option<u64>,
         counters: &mut ReplayCounters,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) {
+        while let Some(first) = self.waiting.first() {
+            let half = if first.flow == Flow::Sent { &self.to_server } else { &self.to_client };
+            let needs = first.acknowledged.and_then(|acknowledged| half.locate(acknowledged));
+            if needs > half.locate(sequence).max(half.locate_next()) {
+                return;
+            }
+            let mut first = self.waiting.remove(0);
+            first.at = at.unwrap_or(first.at).max(first.at);
+            self.take(&first, &first.payload, counters, on_event);
+        }
+    }
+
+    /// Takes all segments that have waited.
+    fn release(&mut self, counters: &mut ReplayCounters, on_event: &mut dyn FnMut(&Event<'_>)) {
         for waiting in std::mem::take(&mut self.waiting) {
-            let waiting = Waiting { at: at.unwrap_or(waiting.at).max(waiting.at), ..waiting };
             self.take(&waiting, &waiting.payload, counters, on_event);
         }
     }
@@ -169,7 +185,7 @@ impl Connection {
         if let Some(first) = self.waiting.first()
             && (force || now.saturating_sub(first.at) >= ACKNOWLEDGED_NS)
         {
-            self.release(None, counters, on_event);
+            self.release(counters, on_event);
         }
         let (id, tgid) = (self.id, self.tgid);
         let mut payload_bytes = (0, 0);

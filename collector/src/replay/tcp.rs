@@ -66,11 +66,16 @@ impl Half {
     }
 
     /// The position of a sequence number, if it can belong to this connection. It may lie before the first byte.
-    fn locate(&self, sequence: u32) -> Option<i64> {
+    pub(super) fn locate(&self, sequence: u32) -> Option<i64> {
         // The difference in sequence space is signed: RFC 9293, section 3.4.
         let distance = i64::from(sequence.wrapping_sub(self.next?).cast_signed());
         let position = i64::try_from(self.position).ok()?;
         (distance.abs() <= WINDOW_BYTES_MAX).then_some(position + distance)
+    }
+
+    /// The position of the next byte.
+    pub(super) fn locate_next(&self) -> Option<i64> {
+        i64::try_from(self.position).ok()
     }
 
     /// The other side has acknowledged everything before `sequence`.
@@ -92,11 +97,6 @@ impl Half {
     /// True if the other side has acknowledged bytes that did not come yet, nor any behind them.
     pub(super) fn lacks_what_is_acknowledged(&self) -> bool {
         self.held.is_empty() && self.acknowledged.min(self.end.unwrap_or(u64::MAX)) > self.position
-    }
-
-    /// True if a segment that begins here brings the next byte, or only older ones.
-    pub(super) fn goes_on_with(&self, sequence: u32) -> bool {
-        self.locate(sequence).is_some_and(|start| start <= self.position.cast_signed())
     }
 
     /// True if the FIN was seen and nothing before it can come any more.

@@ -93,6 +93,17 @@ fn an_answer_that_stands_before_its_request_waits_for_it() {
 }
 
 #[test]
+fn answers_that_stand_before_a_lost_request_and_the_next_one_wait_each_for_its_own() {
+    let mut talk =
+        Talk::new(false).handshake().ask(b"ASK 1").answer(b"TELL 1").ask(b"ASK 2").answer(b"TELL 2");
+    talk.packets.remove(3);
+    talk.packets.swap(4, 5);
+    let (asked, told) = (Flow::Received, Flow::Sent);
+    let expected = [(told, &b"TELL 1"[..]), (asked, b""), (asked, b"ASK 2"), (told, b"TELL 2")];
+    assert_eq!(talk.order(), expected.map(|(flow, bytes)| (flow, bytes.to_vec())));
+}
+
+#[test]
 fn an_answer_whose_request_never_comes_does_not_wait_for_ever() {
     let mut talk = Talk::new(false).handshake().ask(b"ASK 1").answer(b"TELL 1").answer(b"TELL more");
     talk.packets.remove(3);
