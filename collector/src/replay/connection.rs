@@ -99,7 +99,8 @@ impl Connection {
                     self.release_before(sequence, None, counters, on_event);
                 }
                 self.take(&waiting, segment.payload, counters, on_event);
-                self.release_before(sequence.wrapping_add(segment.size), Some(now), counters, on_event);
+                let end = sequence.wrapping_add(segment.size);
+                self.release_before(end, Some((sequence, now)), counters, on_event);
             }
         }
         if self.waiting.len() > WAITING_MAX {
@@ -117,11 +118,11 @@ impl Connection {
     }
 
     /// Takes the first of the segments that have waited, as long as they acknowledge nothing from this sequence number
-    /// on: as if they had come at `at`, after what they waited for, or when they did.
+    /// on. Those that waited for the segment that `came` with its first sequence number did not come before it.
     fn release_before(
         &mut self,
         sequence: u32,
-        at: Option<u64>,
+        came: Option<(u32, u64)>,
         counters: &mut ReplayCounters,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) {
@@ -131,8 +132,9 @@ impl Connection {
             if needs > half.locate(sequence).max(half.locate_next()) {
                 return;
             }
+            let at = came.filter(|(start, _)| needs > half.locate(*start)).map_or(0, |(_, at)| at);
             let mut first = self.waiting.remove(0);
-            first.at = at.unwrap_or(first.at).max(first.at);
+            first.at = first.at.max(at);
             self.take(&first, &first.payload, counters, on_event);
         }
     }
