@@ -5,12 +5,13 @@
 //!
 //! ```text
 //! opened at its start --> Exact --gap over a message boundary--> Lost <-- opened late
-//!                                                                 |  ^
-//!                              a request that opens a turn        v  |  a gap, or pipelining seen
-//!                                                               Assumed
+//!                           ^                                     |  ^
+//!                           |         a request that opens a turn v  |  a gap, or pipelining seen
+//!                           +------ one after a long silence --- Assumed
 //! ```
 //!
-//! * `Exact`: every message since the connection's start was seen; the queue is the truth, pipelined or not.
+//! * `Exact`: every message was seen since the connection's start, or since nothing was in flight for certain (see
+//!   `silence.rs`); the queue is the truth, pipelined or not.
 //! * `Lost`: how many unseen requests wait is unknown. Requests that were in the queue before are still answered first
 //!   and are still paired; new ones are not, until one *opens a turn*.
 //! * `Assumed`: that one, and those after it, are paired.
@@ -20,9 +21,10 @@
 //! pipeline sends a request only after the whole response to the one before; for such a client nothing else can wait
 //! when a turn opens, so the next response byte begins its answer. That answer must then start exactly there, with a
 //! status line, else the request is dropped. On a client's connection that was joined late it must also be known that
-//! nothing is in flight (see `joined.rs`). Pipelining cannot be ruled out by looking, so it is watched for: a second
+//! nothing is in flight (see `silence.rs`). Pipelining cannot be ruled out by looking, so it is watched for: a second
 //! request in one call, one sent before the response to the first began (whether it was queued or left out), or a
-//! response that no request waits for ends pairing for the rest of a connection, but for requests that were queued while it was `Exact`.
+//! response that no request waits for ends pairing until the next long silence, but for requests that were queued while it
+//! was `Exact`.
 //!
 //! A message whose end cannot be known (its head was cut, its framing lost in a gap) is *open*: it lasts until the
 //! other side's turn, so its exchange is finished by the next request or by the end of the connection. A request whose
@@ -40,14 +42,14 @@
 //! Times: `response_start` is the first byte of the final response, interim ones (1xx) count neither into times nor
 //! into bytes; `end` is the response's last byte, also if the request's body ended after it.
 
-mod joined;
 mod requests;
 mod responses;
+mod silence;
 mod trickle;
 
 use std::collections::VecDeque;
 
-use self::{joined::Joined, trickle::Trickle};
+use self::{silence::Silence, trickle::Trickle};
 use super::{body::Body, head::ResponseHead};
 use crate::{
     exchange::Exchange,
@@ -64,7 +66,7 @@ pub(super) struct Http1Parser {
     requests: Reading,
     responses: Reading,
     step: Step,
-    joined: Joined,
+    silence: Silence,
     /// Requests whose exchange is not finished, oldest first. The front is the one being answered.
     queue: VecDeque<Pending>,
     /// The request body that is being read belongs to the queue's back.
@@ -169,7 +171,7 @@ impl Http1Parser {
             requests: reading,
             responses: reading,
             step,
-            joined: Joined::new(context),
+            silence: Silence::new(context),
             queue: VecDeque::new(),
             owns_body: false,
             cut_request: None,

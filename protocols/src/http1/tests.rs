@@ -137,7 +137,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn after_a_gap_a_pipelining_connection_pairs_nothing_more() {
+fn after_a_gap_a_pipelining_connection_pairs_nothing_until_it_was_silent() {
     let mut driver = driver(true);
     let mut time = 0;
     let mut at = || {
@@ -160,9 +160,54 @@ fn after_a_gap_a_pipelining_connection_pairs_nothing_more() {
         let now = at();
         driver.feed(ToClient, now, now, &answer(status));
     }
-    driver.close(at());
     assert_eq!(pairs(&driver.exchanges), "/1 201, /2 202");
     assert!(driver.parser().dropped() >= 3, "and says so");
+    driver.exchanges.clear();
+    // The answer to request 6 comes; then it is silent, and pipelines again.
+    let now = at();
+    driver.feed(ToClient, now, now, &answer(208));
+    for round in 1..4 {
+        call(&mut driver, ToServer, round * 10_000_000, &[get(10), get(11), get(12)].concat());
+        call(&mut driver, ToClient, round * 10_000_000 + 10, &[answer(210), answer(211)].concat());
+        call(&mut driver, ToClient, round * 10_000_000 + 20, &answer(212));
+    }
+    assert_eq!(pairs(&driver.exchanges), ["/10 210, /11 211, /12 212"; 3].join(", "));
+}
+
+#[test]
+fn a_pipelining_client_that_is_joined_late_is_paired_from_its_first_pause_on() {
+    const MS: u64 = 1_000_000;
+    let batch = |first: usize| (first..first + 3).flat_map(get).collect::<Vec<u8>>();
+    for (joined_inside, role) in
+        [(false, Role::Client), (true, Role::Client), (false, Role::Server), (true, Role::Server)]
+    {
+        let late = OpenContext { role, from_start: false, answered: joined_inside, tls: false };
+        let mut driver = Driver::new(&Http1, late);
+        let mut now = 0;
+        for round in 0..4 {
+            now += 20 * MS;
+            if round > 0 || !joined_inside {
+                call(&mut driver, ToServer, now, &batch(round * 10));
+            }
+            // The slowest answer comes last, and takes as long as those before it together.
+            for (id, wait) in [(0, MS), (1, MS), (2, 2 * MS)] {
+                now += wait;
+                call(&mut driver, ToClient, now, &answer(200 + round * 10 + id));
+            }
+        }
+        assert!(
+            driver.exchanges.len() >= if joined_inside { 6 } else { 9 },
+            "{role:?}, {joined_inside}: {}",
+            pairs(&driver.exchanges)
+        );
+        for exchange in &driver.exchanges {
+            let url = [key::URL_PATH, key::URL_FULL].into_iter().find_map(|key| exchange.attributes.get(key));
+            let Some(Value::Text(url)) = url else { panic!("{role:?}: neither path nor URL") };
+            let id: i64 = url.rsplit('/').next().and_then(|id| id.parse().ok()).expect("our own id");
+            let status = exchange.attributes.get(key::HTTP_RESPONSE_STATUS_CODE);
+            assert_eq!(status, Some(&Value::Int(200 + id)), "{role:?}, {joined_inside}: {url}");
+        }
+    }
 }
 
 #[test]

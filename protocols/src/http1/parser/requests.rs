@@ -1,6 +1,6 @@
 //! The request direction: takes requests into the queue, or leaves them out where they could be paired wrongly.
 
-use super::{Http1Parser, Joined, Method, Pending, Reading, Stage, Step, empty_lines, unfinished};
+use super::{Http1Parser, Method, Pending, Reading, Stage, Step, empty_lines, unfinished};
 use crate::{
     exchange::Exchange,
     http::{self, HttpRequest},
@@ -16,7 +16,7 @@ use crate::{
 
 impl Http1Parser {
     pub(super) fn on_request_bytes(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
-        self.joined.ask(Some(segment.first_at), segment.last_at);
+        self.silence.ask(Some(segment.first_at), segment.last_at);
         match self.requests {
             Reading::Opaque => segment.bytes.len(),
             Reading::Verdict => 0,
@@ -144,10 +144,7 @@ impl Http1Parser {
         self.end_open_response(segment.first_at, out);
         let accepted = self.step != Step::Lost || self.opens_turn(segment.first_at);
         if accepted {
-            if self.step == Step::Lost {
-                self.step = Step::Assumed;
-                self.requests_unclear = None;
-            }
+            self.take_turn(segment.first_at);
             let mut pending = self.pending(head, segment);
             pending.exchange.request_bytes = length as u64;
             if self.queue.capacity() == 0 {
@@ -230,7 +227,7 @@ impl Http1Parser {
     }
 
     pub(super) fn on_request_gap(&mut self, gap: &Gap, out: &mut Vec<Exchange>) {
-        self.joined.ask(None, gap.last_at);
+        self.silence.ask(None, gap.last_at);
         let cut = self.cut_request.take();
         if let Some(owner) = self.owner() {
             owner.expects = false;
@@ -278,6 +275,7 @@ impl Http1Parser {
         self.drop_unreadable();
         self.end_open_response(cut.exchange.start, out);
         if self.step != Step::Lost || self.opens_turn(cut.exchange.start) {
+            self.take_turn(cut.exchange.start);
             self.queue.push_back(cut);
         } else {
             self.leave_out(cut.exchange.start);
@@ -329,8 +327,22 @@ impl Http1Parser {
             None => true,
             unclear => self.responses_latest > unclear,
         };
-        let settled = self.joined == Joined::Settled && !self.pipelined;
-        settled && self.queue.is_empty() && understood && self.responses_latest <= Some(first_at)
+        let alone = (self.silence.is_settled() && !self.pipelined) || self.silence.ends_at(first_at);
+        alone && self.queue.is_empty() && understood && self.responses_latest <= Some(first_at)
+    }
+
+    /// The request that begins at `first_at` is going to be an exchange.
+    fn take_turn(&mut self, first_at: BootNanos) {
+        if self.step != Step::Lost {
+            return;
+        }
+        self.requests_unclear = None;
+        if self.silence.ends_at(first_at) {
+            self.step = Step::Exact;
+            self.pipelined = false;
+        } else {
+            self.step = Step::Assumed;
+        }
     }
 
     /// The request that is being read, if it is going to be an exchange.

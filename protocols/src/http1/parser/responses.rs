@@ -14,7 +14,7 @@ use crate::{
 
 impl Http1Parser {
     pub(super) fn on_response_bytes(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
-        self.joined.answer(segment.first_at, segment.last_at);
+        self.silence.answer(segment.first_at, segment.last_at);
         let length = match self.responses {
             Reading::Opaque => return segment.bytes.len(),
             Reading::Body(body) => self.read_response_body(body, segment, out),
@@ -230,7 +230,7 @@ impl Http1Parser {
     }
 
     pub(super) fn on_response_gap(&mut self, gap: &Gap, out: &mut Vec<Exchange>) {
-        self.joined.answer(gap.first_at, gap.last_at);
+        self.silence.answer(gap.first_at, gap.last_at);
         let cut = self.cut_response.take();
         self.responses_latest = self.responses_latest.max(Some(gap.last_at));
         match self.responses {
