@@ -158,6 +158,12 @@ fn copy_backslashes_and_pipelined_cycles_are_as_they_were() {
         assert_eq!(by_verb(&spans), calls, "{service}");
         let of = |text: &str| spans.iter().filter(|span| span.get("db.query.text") == text).count();
         assert_eq!((of("COPY notes FROM STDIN"), of("COPY notes TO STDOUT")), (1, 1), "{service}");
+        let rows = |text: &str| {
+            let span = spans.iter().find(|span| span.get("db.query.text") == text);
+            span.map(|span| span.get("db.response.returned_rows"))
+        };
+        let copied = (rows("COPY notes TO STDOUT"), rows("COPY notes FROM STDIN"));
+        assert_eq!(copied, (Some("100"), Some("")), "{service}");
         assert_eq!(of("SELECT ?, count(*) FROM notes WHERE body = ?"), 1, "{service}");
         assert_eq!(of("SELECT ?, count(*) FROM notes"), 1, "{service}");
         let mut slept: Vec<&&Span> =

@@ -25,6 +25,7 @@ pub(super) const ABORTED: &str = "pipeline_aborted";
 pub(super) struct Response {
     pub(super) start: Option<BootNanos>,
     pub(super) bytes: u64,
+    /// DataRow, and CopyData of the server.
     pub(super) rows: u64,
 }
 
@@ -195,15 +196,15 @@ fn verb_value(verb: &str) -> Value {
 }
 
 /// Rows that came back. The number of a command tag is that of rows *affected*: `CREATE TABLE AS` says `SELECT 5`,
-/// `INSERT … RETURNING` says `INSERT 0 5`. It is taken where rows have been seen, or where there are none.
+/// `INSERT … RETURNING` says `INSERT 0 5`, `COPY … FROM` says `COPY 5`. It is taken where rows have been seen, or where there
+/// are none.
 fn returned_rows(ending: Ending<'_>, seen: u64) -> Option<i64> {
     let rows = match ending {
         Ending::Complete("SELECT" | "FETCH", Some(0)) => 0,
-        Ending::Complete("SELECT" | "FETCH" | "INSERT" | "UPDATE" | "DELETE" | "MERGE", Some(rows))
-            if seen > 0 =>
-        {
-            rows
-        }
+        Ending::Complete(
+            "SELECT" | "FETCH" | "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY",
+            Some(rows),
+        ) if seen > 0 => rows,
         Ending::Suspended => seen,
         _ => return None,
     };

@@ -22,7 +22,7 @@ pub(super) enum Owed {
     Startup,
     /// The completions of a simple query's statements. Has a pending.
     Query,
-    /// ParseComplete; of a named statement, whose name waits in `names`.
+    /// ParseComplete; of a named statement, which waits in `parsed`.
     Parse { named: bool },
     /// BindComplete.
     Bind,
@@ -87,12 +87,30 @@ pub(super) enum Text {
     Unknown(CompactString),
 }
 
+impl Text {
+    /// It is not `statement`, which could not be prepared, but what had its name before.
+    pub(super) fn correct(&mut self, statement: &Arc<Statement>, before: &Arc<Statement>) {
+        if matches!(self, Self::Known(known) if Arc::ptr_eq(known, statement)) {
+            *self = Self::Known(Arc::clone(before));
+        }
+    }
+}
+
+/// A named statement whose Parse waits.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) name: CompactString,
+    pub(super) statement: Arc<Statement>,
+    /// What had the name before it, and has it again if the Parse fails.
+    pub(super) before: Option<Arc<Statement>>,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     owed: VecDeque<Owed>,
     pending: VecDeque<Pending>,
-    names: VecDeque<CompactString>,
+    parsed: VecDeque<Parsed>,
     cycles: usize,
     unknown: bool,
 }
@@ -137,10 +155,11 @@ impl Queue {
         self.owed.push_back(owed);
     }
 
-    pub(super) fn push_parse(&mut self, name: &CompactString) {
-        self.owed.push_back(Owed::Parse { named: !name.is_empty() });
-        if !name.is_empty() {
-            self.names.push_back(name.clone());
+    pub(super) fn push_parse(&mut self, parsed: Parsed) {
+        let named = !parsed.name.is_empty();
+        self.owed.push_back(Owed::Parse { named });
+        if named {
+            self.parsed.push_back(parsed);
         }
     }
 
@@ -150,18 +169,18 @@ impl Queue {
         self.pending.push_back(pending);
     }
 
-    /// Takes the front; a pending that it has goes with it, the name of a statement comes out.
-    pub(super) fn pop(&mut self) -> (Option<Owed>, Option<Pending>, Option<CompactString>) {
+    /// Takes the front; a pending that it has goes with it, as does what a Parse has named.
+    pub(super) fn pop(&mut self) -> (Option<Owed>, Option<Pending>, Option<Parsed>) {
         let owed = self.owed.pop_front();
         let pending = owed.filter(|owed| owed.has_pending()).and_then(|_| self.pending.pop_front());
-        let name =
-            owed.filter(|owed| *owed == Owed::Parse { named: true }).and_then(|_| self.names.pop_front());
+        let parsed =
+            owed.filter(|owed| *owed == Owed::Parse { named: true }).and_then(|_| self.parsed.pop_front());
         self.cycles -= usize::from(owed == Some(Owed::Ready));
         self.unknown &= owed != Some(Owed::Unknown);
         if self.owed.is_empty() {
             self.shrink();
         }
-        (owed, pending, name)
+        (owed, pending, parsed)
     }
 
     /// An idle connection keeps next to nothing.
@@ -172,8 +191,8 @@ impl Queue {
         if self.owed.capacity() > 64 {
             self.owed.shrink_to(64);
         }
-        if self.names.capacity() > 0 {
-            self.names = VecDeque::new();
+        if self.parsed.capacity() > 0 {
+            self.parsed = VecDeque::new();
         }
     }
 
@@ -184,6 +203,23 @@ impl Queue {
         let owed = self.owed.get_mut(at).filter(|owed| owed.has_pending())?;
         *owed = Owed::Nothing;
         self.pending.pop_front()
+    }
+
+    /// The Parse has failed. Cycles that were sent before the client could know execute what had the name before.
+    pub(super) fn correct(&mut self, Parsed { statement, before, .. }: &Parsed) {
+        let Some(before) = before else { return };
+        let mut pending = self.pending.iter_mut();
+        let mut is_later = false;
+        for owed in &self.owed {
+            is_later |= *owed == Owed::Ready;
+            if !owed.has_pending() {
+                continue;
+            }
+            let Some(pending) = pending.next() else { return };
+            if is_later && let What::Execute(text) = &mut pending.what {
+                text.correct(statement, before);
+            }
+        }
     }
 
     /// What is owed at the front has been answered in part.
@@ -222,7 +258,7 @@ impl Queue {
         let before = self.exchanges();
         let keep = keep && self.pending.len() == 1;
         self.owed.clear();
-        self.names.clear();
+        self.parsed.clear();
         self.owed.extend([Owed::Execute, Owed::Ready].get(usize::from(!keep)..).unwrap_or_default());
         if !keep {
             self.pending.clear();

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use compact_str::CompactString;
 
-use super::queue::Text;
+use super::queue::{Parsed, Text};
 use crate::{limits, sql::Statement};
 
 #[derive(Debug, Default)]
@@ -20,13 +20,16 @@ pub(super) struct PreparedStatements {
 }
 
 impl PreparedStatements {
-    /// Parse.
-    pub(super) fn prepare(&mut self, name: &CompactString, statement: Arc<Statement>) {
+    /// Parse. Returns what had the name before.
+    pub(super) fn prepare(
+        &mut self,
+        name: &CompactString,
+        statement: Arc<Statement>,
+    ) -> Option<Arc<Statement>> {
         if name.is_empty() {
-            self.unnamed = Some(statement);
-            return;
+            return self.unnamed.replace(statement);
         }
-        self.forget(name);
+        let before = self.take(name);
         self.bytes += size(name, &statement);
         self.next += 1;
         self.named.insert(name.clone(), (self.next, statement));
@@ -35,15 +38,36 @@ impl PreparedStatements {
             let Some(oldest) = oldest else { break };
             self.forget(&oldest);
         }
+        before
+    }
+
+    /// The Parse has failed, or was passed over since one before it had. What had the name before still has it: a named
+    /// statement stays until it is closed (exec_parse_message stores one at its very end, PostgreSQL 17).
+    pub(super) fn restore(&mut self, Parsed { name, statement, before }: Parsed) {
+        let is_current = self.named.get(&name).is_some_and(|(_, current)| Arc::ptr_eq(current, &statement));
+        if is_current {
+            self.forget(&name);
+        }
+        let Some(before) = before else { return };
+        let portals = self.portals.iter_mut().map(|(_, text)| text);
+        portals.chain(&mut self.unnamed_portal).for_each(|text| text.correct(&statement, &before));
+        if is_current {
+            self.prepare(&name, before);
+        }
     }
 
     /// Close, a failed Parse, or SQL that changes it.
     pub(super) fn forget(&mut self, name: &str) {
+        self.take(name);
+    }
+
+    fn take(&mut self, name: &str) -> Option<Arc<Statement>> {
         if name.is_empty() {
-            self.unnamed = None;
-        } else if let Some((name, (_, statement))) = self.named.remove_entry(name) {
-            self.bytes -= size(&name, &statement);
+            return self.unnamed.take();
         }
+        let (name, (_, statement)) = self.named.remove_entry(name)?;
+        self.bytes -= size(&name, &statement);
+        Some(statement)
     }
 
     /// What a Bind or Describe of this statement means.

@@ -212,6 +212,51 @@ fn a_failed_prepare_is_told_and_forgotten_and_a_good_one_is_no_exchange() {
     assert_eq!(text(&driver.exchanges[2], key::DB_QUERY_TEXT), "SELECT c FROM u");
 }
 
+/// > if (is_named) StorePreparedStatement (exec_parse_message, the last thing that it does)
+#[test]
+fn a_name_that_is_taken_keeps_its_statement() {
+    let again =
+        |next: &[&[u8]]| [&[&parse("s", "SELECT new FROM n")[..], &sync()[..]], next].concat().concat();
+    let run = [bind("", "s"), execute(""), sync()].concat();
+    let ran = [message(b'2', b""), complete("SELECT 0"), ready()].concat();
+    for together in [false, true] {
+        let mut driver = connected();
+        feed(&mut driver, ToServer, 10, &[parse("s", "SELECT old FROM o"), sync()].concat());
+        feed(&mut driver, ToClient, 20, &[message(b'1', b""), ready()].concat());
+        if together {
+            // The next cycle is sent before the client knows of the error.
+            feed(&mut driver, ToServer, 30, &again(&[&run]));
+            feed(&mut driver, ToClient, 40, &[error("42P05"), ready(), ran.clone()].concat());
+        } else {
+            feed(&mut driver, ToServer, 30, &again(&[]));
+            feed(&mut driver, ToClient, 40, &[error("42P05"), ready()].concat());
+            feed(&mut driver, ToServer, 50, &run);
+            feed(&mut driver, ToClient, 60, &ran);
+        }
+        let texts: Vec<_> = driver.exchanges.iter().map(|told| text(told, key::DB_QUERY_TEXT)).collect();
+        assert_eq!(texts, ["SELECT new FROM n", "SELECT old FROM o"], "{together}");
+        assert_eq!(text(&driver.exchanges[0], key::DB_RESPONSE_STATUS_CODE), "42P05");
+    }
+}
+
+/// The number of a COPY's tag is that of rows that came back only if they did.
+#[test]
+fn copy_has_returned_rows_where_the_server_sent_them() {
+    let rows = |exchange: &Exchange| exchange.attributes.get(key::DB_RESPONSE_RETURNED_ROWS).cloned();
+    let line = message(b'd', b"1\tone\n");
+    let mut driver = connected();
+    feed(&mut driver, ToServer, 10, &query("COPY t TO STDOUT"));
+    let out = [message(b'H', b"\0\0\0"), line.repeat(3), message(b'c', b""), complete("COPY 3"), ready()];
+    feed(&mut driver, ToClient, 20, &out.concat());
+    assert_eq!(rows(&driver.exchanges[0]), Some(Value::Int(3)));
+    feed(&mut driver, ToServer, 30, &query("COPY t FROM STDIN"));
+    feed(&mut driver, ToClient, 40, &message(b'G', b"\0\0\0"));
+    feed(&mut driver, ToServer, 50, &[line.repeat(3), message(b'c', b"")].concat());
+    feed(&mut driver, ToClient, 60, &[complete("COPY 3"), ready()].concat());
+    assert_eq!(rows(&driver.exchanges[1]), None);
+    assert_eq!(driver.exchanges.len(), 2);
+}
+
 #[test]
 fn a_syntax_error_is_the_whole_querys() {
     let mut driver = connected();

@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use super::{
     super::{
         plausible::{Verdict, is_startup, judge},
-        queue::Query,
+        queue::{Parsed, Query},
         wire::{self, HEADER_BYTES, Header, NoHeader, Startup},
     },
     Group, Owed, Pending, PostgresqlParser, Reading, Text, What,
@@ -238,7 +238,7 @@ impl PostgresqlParser {
             self.prepared.forget_all();
             if admitted {
                 self.join_group(request, None);
-                self.queue.push_parse(&CompactString::default());
+                self.queue.push(Owed::Parse { named: false });
             }
             return;
         };
@@ -249,14 +249,14 @@ impl PostgresqlParser {
             None => sql::prepared(rest, true, self.backslash()),
         };
         let statement: Arc<Statement> = Arc::new(statement);
-        self.prepared.prepare(&name, Arc::clone(&statement));
+        let before = self.prepared.prepare(&name, Arc::clone(&statement));
         if admitted {
             self.group_failed = false;
             if self.group.as_ref().is_some_and(|group| group.text.is_some()) {
                 self.close_group();
             }
-            self.join_group(request, Some(Text::Known(statement)));
-            self.queue.push_parse(&name);
+            self.join_group(request, Some(Text::Known(Arc::clone(&statement))));
+            self.queue.push_parse(Parsed { name, statement, before });
         }
     }
 

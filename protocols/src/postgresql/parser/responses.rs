@@ -197,7 +197,7 @@ impl PostgresqlParser {
         }
         if self.blurred {
             self.response.bytes += if kind == b'Z' { 0 } else { size };
-            self.response.rows += u64::from(kind == b'D');
+            self.response.rows += u64::from(matches!(kind, b'D' | b'd'));
             if kind == b'Z' {
                 self.end_blur(last_at, out);
                 self.ready_at = Some(last_at);
@@ -258,8 +258,8 @@ impl PostgresqlParser {
             }
             (Owed::DescribeStatement, b't') => self.queue.replace_front(Owed::Describe),
             (Owed::Query, b'T') => {}
-            (Owed::Query | Owed::Execute, b'D') => self.response.rows += 1,
-            (Owed::Query | Owed::Execute, b'd' | b'c' | b'H') => {}
+            (Owed::Query | Owed::Execute, b'D' | b'd') => self.response.rows += 1,
+            (Owed::Query | Owed::Execute, b'c' | b'H') => {}
             (Owed::Query, b'G') => self.copying = true,
             (Owed::Execute, b'G') => {
                 self.copying = true;
@@ -346,8 +346,9 @@ impl PostgresqlParser {
         match self.queue.front() {
             Some(Owed::Parse { named: false }) => self.prepared.forget(""),
             Some(Owed::Parse { named: true }) => {
-                if let (_, _, Some(name)) = self.queue.pop() {
-                    self.prepared.forget(&name);
+                if let (_, _, Some(parsed)) = self.queue.pop() {
+                    self.queue.correct(&parsed);
+                    self.prepared.restore(parsed);
                 }
             }
             _ => {}
@@ -378,7 +379,7 @@ impl PostgresqlParser {
             return if self.queue.is_empty() { Step::Hold } else { Step::Confused };
         }
         loop {
-            let (owed, pending, name) = self.queue.pop();
+            let (owed, pending, parsed) = self.queue.pop();
             match (owed, pending) {
                 (Some(Owed::Ready), _) => break,
                 (Some(Owed::Nothing | Owed::Prepared | Owed::Startup), _) => {}
@@ -390,9 +391,13 @@ impl PostgresqlParser {
                     self.response = Response::default();
                     self.emit(&mut pending, Ending::Broken(ABORTED), at, out);
                 }
-                (Some(Owed::Parse { .. }), _) if self.failed => {
-                    self.prepared.forget(name.as_deref().unwrap_or_default());
-                }
+                (Some(Owed::Parse { .. }), _) if self.failed => match parsed {
+                    Some(parsed) => {
+                        self.queue.correct(&parsed);
+                        self.prepared.restore(parsed);
+                    }
+                    None => self.prepared.forget(""),
+                },
                 (Some(Owed::Bind | Owed::Describe | Owed::DescribeStatement | Owed::Close), _)
                     if self.failed => {}
                 (_, pending) => {
