@@ -158,13 +158,21 @@ pub(super) fn inline(bytes: &[u8]) -> Sniff {
     if commands::find(name).is_none() || text.iter().any(blind) || is_http(text) {
         return Sniff::Reject;
     }
-    let ours = UNMISTAKABLE.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
+    let ours = UNMISTAKABLE.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes())) || is_set(text);
     if ours && line.is_some() { Sniff::Match(Direction::ToServer) } else { Sniff::NeedMore }
 }
 
 /// `GET / HTTP/1.1`, which Redis would take for a command. So would it `GET /`, which is HTTP/0.9, or a key.
 fn is_http(line: &[u8]) -> bool {
     memchr::memmem::find(line, b" HTTP/").is_some()
+}
+
+/// `SET key value`, which is answered by `+OK` alone, so that nothing else would tell. Memcached's has four numbers:
+///
+/// > set <key> <flags> <exptime> <bytes> [noreply]\r\n (protocol.txt, "Storage commands")
+fn is_set(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    words.next().is_some_and(|name| name.eq_ignore_ascii_case(b"SET")) && words.count() == 2
 }
 
 /// Commands that people type and that no other protocol of text lines has. `GET`, `SET`, `INCR` and others are Memcached's

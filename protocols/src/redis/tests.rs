@@ -344,6 +344,7 @@ fn first_bytes_tell_redis_and_which_way_they_go() {
         "*1\r\n$4\r\nPING\r\n",
         "*2\r\n$3\r\nget\r\n$",
         "HGETALL k\r\n",
+        "set k v\r\n",
         "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n$1",
     ] {
         assert_eq!(sniff(request, None), Sniff::Match(ToServer), "{request}");
@@ -370,9 +371,17 @@ fn first_bytes_tell_redis_and_which_way_they_go() {
         assert_eq!(sniff(reply, None), Sniff::Match(ToClient), "{reply}");
         assert_eq!(sniff(reply, Some(ToServer)), Sniff::Reject, "{reply}");
     }
-    for unsure in
-        ["+OK\r\n", "-ERR no such user\r\n", "PING\r\n", "get hello\r\n", "QUIT\r\n", "_\r\n", "AUTH x\r\n"]
-    {
+    for unsure in [
+        "+OK\r\n",
+        "-ERR no such user\r\n",
+        "PING\r\n",
+        "get hello\r\n",
+        "set k 0 0 5\r\n",
+        "set k",
+        "QUIT\r\n",
+        "_\r\n",
+        "AUTH x\r\n",
+    ] {
         assert_eq!(sniff(unsure, None), Sniff::NeedMore, "{unsure}");
     }
     for other in [

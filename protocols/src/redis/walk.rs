@@ -286,7 +286,7 @@ impl Walk {
 fn error_prefix(text: &[u8]) -> CompactString {
     let end = text.iter().position(|byte| matches!(byte, b' ' | b'\r' | b'\n')).unwrap_or(text.len());
     let word = text.get(..end).unwrap_or_default();
-    let custom = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+    let custom = |byte: &u8| byte.is_ascii_uppercase() || *byte == b'_';
     match str::from_utf8(word) {
         Ok(word)
             if !word.is_empty() && word.len() <= ERROR_PREFIX_MAX && word.as_bytes().iter().all(custom) =>
@@ -392,6 +392,7 @@ mod tests {
         assert_eq!(error("-MOVED 3999 127.0.0.1:6381\r\n").as_deref(), Some("MOVED"));
         assert_eq!(error("-NOSCRIPT\r\n").as_deref(), Some("NOSCRIPT"));
         assert_eq!(error("-some secret thing\r\n").as_deref(), Some("ERR"));
+        assert_eq!(error("-SECRET123 of a script\r\n").as_deref(), Some("ERR"), "no prefix has digits");
         assert_eq!(error("!10\r\nOOM secret\r\n").as_deref(), Some("OOM"));
         assert_eq!(error("*1\r\n-ERR a\r\n"), None);
         let said = length(b"*3\r\n+OK\r\n-WRONGTYPE a\r\n-ERR b\r\n").1;
