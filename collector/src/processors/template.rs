@@ -32,6 +32,9 @@ pub(super) fn of(path: &str) -> CompactString {
 }
 
 fn push_segment(out: &mut CompactString, segment: &str) {
+    if is_word(segment) {
+        return out.push_str(segment);
+    }
     // Path parameters (`;jsessionid=...`) are data by definition.
     let segment = segment.split(';').next().unwrap_or(segment);
     if let Some(placeholder) = whole(segment) {
@@ -44,6 +47,12 @@ fn push_segment(out: &mut CompactString, segment: &str) {
         None => push_chunks(out, stem),
     }
     out.push_str(extension);
+}
+
+/// Most segments, and none of them is data: whatever looks like data has digits, capitals or 16 letters.
+fn is_word(segment: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-');
+    segment.len() < 16 && segment.bytes().all(plain)
 }
 
 /// The placeholder of a segment that is data as a whole.
@@ -260,6 +269,16 @@ mod tests {
             let template = of(&path);
             prop_assert!(template.starts_with('/'));
             prop_assert!(template.len() <= (SEGMENT_BYTES_MAX + 16) * (SEGMENTS_MAX + 1));
+        }
+
+        #[test]
+        fn a_word_is_what_the_long_way_makes_of_it(segment in "[a-zA-Z_0-9;%.-]{0,20}") {
+            if is_word(&segment) {
+                prop_assert_eq!(whole(&segment), None);
+                let mut chunks = CompactString::default();
+                push_chunks(&mut chunks, &segment);
+                prop_assert_eq!((chunks.as_str(), split_extension(&segment).1), (segment.as_str(), ""));
+            }
         }
 
         #[test]

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use compact_str::{CompactString, ToCompactString, format_compact};
+use compact_str::{CompactString, format_compact};
 use opentelemetry::trace::{SpanId, SpanKind, TraceFlags, TraceId};
 use spantap_protocols::{
     Attributes, Exchange, Outcome, Role, Value,
@@ -10,27 +10,7 @@ use spantap_protocols::{
     semconv::{db_system, key},
 };
 
-use super::{Clock, IdGenerator, Record, Service, TraceIds};
-
-/// One end of a socket.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// Of TCP.
-    Inet(SocketAddr),
-    /// The name of a Unix socket, mostly a path; empty if it has none.
-    Unix(Arc<str>),
-}
-
-/// The two ends of the socket that carried an exchange, seen from the watched process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Endpoints {
-    /// Our end; unknown if the connection was joined late and could not be looked up.
-    pub local: Option<Endpoint>,
-    /// The other end.
-    pub peer: Option<Endpoint>,
-    /// True if the bytes were captured on the plaintext side of TLS.
-    pub tls: bool,
-}
+use super::{Clock, Endpoint, Endpoints, IdGenerator, Record, Service, TraceIds};
 
 impl Record {
     /// Turns an exchange into a record of `service`, with new ids, wall times and the socket's addresses.
@@ -107,7 +87,7 @@ fn trace_ids(context: Option<TraceContext>, ids: &mut IdGenerator) -> TraceIds {
 }
 
 fn complete_server(attributes: &mut Attributes, endpoints: &Endpoints) {
-    if let Some((address, port)) = endpoints.peer.as_ref().and_then(place) {
+    if let Some((address, port)) = endpoints.peer.as_ref().and_then(Endpoint::place) {
         if attributes.get(key::CLIENT_ADDRESS).is_none() {
             attributes.push(key::CLIENT_ADDRESS, address.clone());
         }
@@ -116,11 +96,11 @@ fn complete_server(attributes: &mut Attributes, endpoints: &Endpoints) {
     if let Some(Endpoint::Unix(name)) = &endpoints.local {
         attributes.set(key::NETWORK_TRANSPORT, Value::Static("unix"));
         if !name.is_empty() {
-            attributes.set(key::NETWORK_LOCAL_ADDRESS, text(name));
+            attributes.set(key::NETWORK_LOCAL_ADDRESS, Value::Text((&**name).into()));
         }
     }
     // A port of the socket beside a name of the `Host` header could contradict each other: both or neither.
-    if let Some((address, port)) = endpoints.local.as_ref().and_then(place)
+    if let Some((address, port)) = endpoints.local.as_ref().and_then(Endpoint::place)
         && attributes.get(key::SERVER_ADDRESS).is_none()
     {
         attributes.push(key::SERVER_ADDRESS, address);
@@ -137,7 +117,7 @@ fn complete_client(attributes: &mut Attributes, endpoints: &Endpoints) {
     if let Some(Endpoint::Unix(_)) = &endpoints.peer {
         attributes.set(key::NETWORK_TRANSPORT, Value::Static("unix"));
     }
-    if let Some((address, port)) = endpoints.peer.as_ref().and_then(place) {
+    if let Some((address, port)) = endpoints.peer.as_ref().and_then(Endpoint::place) {
         if attributes.get(key::SERVER_ADDRESS).is_none() {
             attributes.push(key::SERVER_ADDRESS, address.clone());
         }
@@ -195,25 +175,9 @@ fn push_peer(attributes: &mut Attributes, address: Value, port: Option<Value>) {
     }
 }
 
-/// The conventions' address and port of an end: the name of a Unix socket is an address, and has no port. An IPv4 address
-/// that arrived on a dual-stack socket (`::ffff:10.0.0.1`) is written as IPv4.
-fn place(endpoint: &Endpoint) -> Option<(Value, Option<Value>)> {
-    match endpoint {
-        Endpoint::Inet(address) => {
-            let ip = Value::Text(address.ip().to_canonical().to_compact_string());
-            Some((ip, Some(Value::Int(address.port().into()))))
-        }
-        Endpoint::Unix(name) if name.is_empty() => None,
-        Endpoint::Unix(name) => Some((text(name), None)),
-    }
-}
-
-fn text(name: &str) -> Value {
-    Value::Text(name.into())
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use compact_str::ToCompactString;
     use spantap_protocols::{BootNanos, semconv};
 
     use super::*;
