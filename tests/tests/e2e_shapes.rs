@@ -275,6 +275,40 @@ fn connections_older_than_the_agent_are_joined() {
     assert_eq!(server_spans(&finished, nginx.port).len(), 8);
 }
 
+/// A client that pipelines, on a connection of which the beginning was not seen: from its first pause on it is paired.
+#[test]
+fn pipelining_that_is_older_than_the_agent_is_joined_at_a_pause() {
+    let Some(_turn) = machine::ready(PROGRAMS) else { return };
+    let nginx = Nginx::start(LOCATIONS);
+    let mut socket = Socket::connect(nginx.port);
+    let path = |batch: &str, n: usize| format!("/{}/{batch}-{n}", ["ok", "missing"][n % 2]);
+    let mut run = |batch: &str| {
+        let requests: String = (0..5).map(|n| socket.request("GET", &path(batch, n))).collect();
+        socket.send(requests.as_bytes());
+        for n in 0..5 {
+            assert_eq!(socket.response().0, [200, 404][n % 2]);
+        }
+    };
+    run("before");
+    let agent = Agent::start();
+    run("joined");
+    // Many times longer than nginx took.
+    thread::sleep(Duration::from_secs(2));
+    run("paused");
+    nginx.wait_for_log(15);
+    let finished = agent.finish();
+    for kind in [Kind::Server, Kind::Client] {
+        let spans = finished.select(|span| span.kind == kind && span.is_at(nginx.port));
+        for span in &spans {
+            assert_eq!(span.status(), if span.path().starts_with("/ok/") { 200 } else { 404 }, "{span}");
+        }
+        let seen: Vec<_> =
+            spans.iter().map(|span| span.path()).filter(|path| path.contains("paused")).collect();
+        let expected: Vec<_> = (0..5).map(|n| path("paused", n)).collect();
+        assert_eq!(seen, expected, "{kind:?}");
+    }
+}
+
 /// nginx's spans in the order of their ends, as its log has them.
 fn server_spans(finished: &Finished, port: u16) -> Vec<&Span> {
     let mut spans = finished.select(|span| span.is("nginx", Kind::Server) && span.is_at(port));
