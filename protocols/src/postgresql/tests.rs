@@ -1,5 +1,9 @@
 //! Situations of PostgreSQL that recorded traffic does not show.
 
+mod pairing;
+mod prepared;
+mod results;
+
 use super::{Postgresql, parser::PostgresqlParser};
 use crate::{
     exchange::{Exchange, Outcome, Value},
@@ -132,132 +136,6 @@ fn replication_is_left_alone() {
 }
 
 #[test]
-fn a_pipeline_of_many_has_each_its_own_times() {
-    let mut driver = connected();
-    feed(&mut driver, ToServer, 9, &parse("s", "SELECT a FROM t WHERE b = $1"));
-    for n in 0..200 {
-        feed(&mut driver, ToServer, 10 + n, &[bind("", "s"), execute("")].concat());
-    }
-    feed(&mut driver, ToServer, 300, &sync());
-    feed(&mut driver, ToClient, 400, &message(b'1', b""));
-    for n in 0..200 {
-        feed(&mut driver, ToClient, 500 + n, &[message(b'2', b""), row(), complete("SELECT 1")].concat());
-    }
-    feed(&mut driver, ToClient, 800, &ready());
-    let expected: Vec<_> =
-        (0..200).map(|n| format!("SELECT t {}-{}", if n == 0 { 9 } else { 10 + n }, 500 + n)).collect();
-    assert_eq!(told(&driver.exchanges), expected);
-    assert_eq!((driver.parser().in_flight(), driver.parser().dropped()), (0, 0));
-}
-
-#[test]
-fn above_the_cap_requests_wait_and_none_is_lost() {
-    let mut driver = connected();
-    let count = 2 * limits::PIPELINE_MAX;
-    let requests: Vec<u8> = (0..count).flat_map(|_| [query("SELECT 1")].concat()).collect();
-    feed(&mut driver, ToServer, 10, &requests);
-    assert!(driver.parser().in_flight() <= limits::PIPELINE_MAX);
-    for n in 0..count {
-        feed(&mut driver, ToClient, 20 + n as u64, &[complete("SELECT 0"), ready()].concat());
-    }
-    assert_eq!(driver.exchanges.len(), count);
-    assert_eq!(driver.parser().dropped(), 0);
-}
-
-#[test]
-fn after_an_error_the_rest_of_the_pipeline_is_aborted() {
-    let mut driver = connected();
-    let one = |sql: &str| [parse("", sql), bind("", ""), execute("")].concat();
-    feed(
-        &mut driver,
-        ToServer,
-        10,
-        &[one("SELECT 1"), one("SELECT b FROM t"), one("DELETE FROM u")].concat(),
-    );
-    feed(&mut driver, ToServer, 11, &sync());
-    let first = [message(b'1', b""), message(b'2', b""), complete("SELECT 0")].concat();
-    feed(&mut driver, ToClient, 20, &[first, message(b'1', b""), error("42703"), ready()].concat());
-    feed(&mut driver, ToServer, 30, &query("COMMIT"));
-    feed(&mut driver, ToClient, 40, &[complete("COMMIT"), ready()].concat());
-    assert_eq!(
-        told(&driver.exchanges),
-        ["SELECT 10-20", "SELECT t 10-20 42703", "DELETE u 10-20 pipeline_aborted", "COMMIT 30-40"]
-    );
-}
-
-#[test]
-fn an_error_before_its_execute_is_sent_is_one_exchange() {
-    let mut driver = connected();
-    feed(&mut driver, ToServer, 10, &parse("", "SELECT b FROM t"));
-    feed(&mut driver, ToClient, 20, &error("42P01"));
-    feed(&mut driver, ToServer, 30, &[bind("", ""), execute(""), sync()].concat());
-    feed(&mut driver, ToClient, 40, &ready());
-    assert_eq!(told(&driver.exchanges), ["SELECT t 10-20 42P01"]);
-    assert_eq!(driver.parser().dropped(), 0);
-}
-
-#[test]
-fn a_failed_prepare_is_told_and_forgotten_and_a_good_one_is_no_exchange() {
-    let mut driver = connected();
-    feed(&mut driver, ToServer, 10, &[parse("s", "SELECT b FROM t"), sync()].concat());
-    feed(&mut driver, ToClient, 20, &[error("42P01"), ready()].concat());
-    feed(&mut driver, ToServer, 30, &[parse("g", "SELECT c FROM u"), sync()].concat());
-    feed(&mut driver, ToClient, 40, &[message(b'1', b""), ready()].concat());
-    assert_eq!(told(&driver.exchanges), ["SELECT t 10-20 42P01"]);
-    for (at, name) in [(50, "s"), (70, "g")] {
-        feed(&mut driver, ToServer, at, &[bind("", name), execute(""), sync()].concat());
-        feed(&mut driver, ToClient, at + 9, &[message(b'2', b""), complete("SELECT 0"), ready()].concat());
-    }
-    assert_eq!(text(&driver.exchanges[1], key::SPANTAP_UNKNOWN_STATEMENT), "s");
-    assert_eq!(text(&driver.exchanges[2], key::DB_QUERY_TEXT), "SELECT c FROM u");
-}
-
-/// > if (is_named) StorePreparedStatement (exec_parse_message, the last thing that it does)
-#[test]
-fn a_name_that_is_taken_keeps_its_statement() {
-    let again =
-        |next: &[&[u8]]| [&[&parse("s", "SELECT new FROM n")[..], &sync()[..]], next].concat().concat();
-    let run = [bind("", "s"), execute(""), sync()].concat();
-    let ran = [message(b'2', b""), complete("SELECT 0"), ready()].concat();
-    for together in [false, true] {
-        let mut driver = connected();
-        feed(&mut driver, ToServer, 10, &[parse("s", "SELECT old FROM o"), sync()].concat());
-        feed(&mut driver, ToClient, 20, &[message(b'1', b""), ready()].concat());
-        if together {
-            // The next cycle is sent before the client knows of the error.
-            feed(&mut driver, ToServer, 30, &again(&[&run]));
-            feed(&mut driver, ToClient, 40, &[error("42P05"), ready(), ran.clone()].concat());
-        } else {
-            feed(&mut driver, ToServer, 30, &again(&[]));
-            feed(&mut driver, ToClient, 40, &[error("42P05"), ready()].concat());
-            feed(&mut driver, ToServer, 50, &run);
-            feed(&mut driver, ToClient, 60, &ran);
-        }
-        let texts: Vec<_> = driver.exchanges.iter().map(|told| text(told, key::DB_QUERY_TEXT)).collect();
-        assert_eq!(texts, ["SELECT new FROM n", "SELECT old FROM o"], "{together}");
-        assert_eq!(text(&driver.exchanges[0], key::DB_RESPONSE_STATUS_CODE), "42P05");
-    }
-}
-
-/// The number of a COPY's tag is that of rows that came back only if they did.
-#[test]
-fn copy_has_returned_rows_where_the_server_sent_them() {
-    let rows = |exchange: &Exchange| exchange.attributes.get(key::DB_RESPONSE_RETURNED_ROWS).cloned();
-    let line = message(b'd', b"1\tone\n");
-    let mut driver = connected();
-    feed(&mut driver, ToServer, 10, &query("COPY t TO STDOUT"));
-    let out = [message(b'H', b"\0\0\0"), line.repeat(3), message(b'c', b""), complete("COPY 3"), ready()];
-    feed(&mut driver, ToClient, 20, &out.concat());
-    assert_eq!(rows(&driver.exchanges[0]), Some(Value::Int(3)));
-    feed(&mut driver, ToServer, 30, &query("COPY t FROM STDIN"));
-    feed(&mut driver, ToClient, 40, &message(b'G', b"\0\0\0"));
-    feed(&mut driver, ToServer, 50, &[line.repeat(3), message(b'c', b"")].concat());
-    feed(&mut driver, ToClient, 60, &[complete("COPY 3"), ready()].concat());
-    assert_eq!(rows(&driver.exchanges[1]), None);
-    assert_eq!(driver.exchanges.len(), 2);
-}
-
-#[test]
 fn a_syntax_error_is_the_whole_querys() {
     let mut driver = connected();
     feed(&mut driver, ToServer, 10, &query("SELECT a FROM t; SELEC 'x'"));
@@ -267,145 +145,12 @@ fn a_syntax_error_is_the_whole_querys() {
 }
 
 #[test]
-fn sql_that_closes_statements_makes_them_unknown() {
-    for (sql, forgotten) in [
-        ("DEALLOCATE s", true),
-        ("deallocate prepare S", true),
-        ("DEALLOCATE ALL", true),
-        ("DISCARD ALL", true),
-        ("DEALLOCATE other", false),
-        ("DISCARDED", false),
-    ] {
-        let mut driver = connected();
-        feed(&mut driver, ToServer, 10, &[parse("s", "SELECT 1"), sync()].concat());
-        feed(&mut driver, ToClient, 20, &[message(b'1', b""), ready()].concat());
-        feed(&mut driver, ToServer, 30, &query(sql));
-        feed(&mut driver, ToClient, 40, &[complete("DEALLOCATE"), ready()].concat());
-        feed(&mut driver, ToServer, 50, &[bind("", "s"), execute(""), sync()].concat());
-        feed(&mut driver, ToClient, 60, &[message(b'2', b""), complete("SELECT 0"), ready()].concat());
-        let unknown = text(&driver.exchanges[1], key::SPANTAP_UNKNOWN_STATEMENT) == "s";
-        assert_eq!(unknown, forgotten, "{sql}");
-    }
-}
-
-#[test]
-fn prepared_statements_are_bounded() {
-    let mut driver = connected();
-    for n in 0..1000 {
-        let long = format!("SELECT {n}, '{}' FROM t WHERE a = $1", "x".repeat(n));
-        feed(&mut driver, ToServer, 10, &[parse(&format!("s{n}"), &long), sync()].concat());
-        feed(&mut driver, ToClient, 20, &[message(b'1', b""), ready()].concat());
-    }
-    for (at, name, known) in [(30, "s999", true), (50, "s0", false)] {
-        feed(&mut driver, ToServer, at, &[bind("", name), execute(""), sync()].concat());
-        feed(&mut driver, ToClient, at + 9, &[message(b'2', b""), complete("SELECT 0"), ready()].concat());
-        let last = driver.exchanges.last().expect("one more");
-        assert_eq!(text(last, key::SPANTAP_UNKNOWN_STATEMENT) == "-", known, "{name}");
-    }
-}
-
-#[test]
-fn a_result_larger_than_what_is_copied_keeps_its_end() {
-    let rows: Vec<u8> = (0..2000).flat_map(|_| row()).collect();
-    // Of each call a beginning: the last call has the completion, or not.
-    for (last_call, expected) in
-        [(rows.len() - 1000, "SELECT t 10-21"), (rows.len() - 5000, "SELECT t 10-21")]
-    {
-        let response = [columns(), rows.clone(), complete("SELECT 2000"), ready()].concat();
-        let mut driver = connected();
-        feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
-        for (at, call) in [(20, &response[..last_call]), (21, &response[last_call..])] {
-            let copied = call.len().min(2000);
-            driver.feed_cut(
-                ToClient,
-                BootNanos(at),
-                BootNanos(at),
-                &call[..copied],
-                (call.len() - copied) as u64,
-            );
-        }
-        feed(&mut driver, ToServer, 50, &query("SELECT b FROM u"));
-        feed(&mut driver, ToClient, 60, &[columns(), row(), complete("SELECT 1"), ready()].concat());
-        assert_eq!(told(&driver.exchanges), [expected, "SELECT u 50-60"]);
-        let rows = driver.exchanges[0].attributes.get(key::DB_RESPONSE_RETURNED_ROWS);
-        let whole = response.len() - last_call <= 2000;
-        assert_eq!(rows, whole.then_some(&Value::Int(2000)));
-        assert_eq!(driver.parser().dropped(), 0);
-    }
-}
-
-#[test]
-fn large_values_are_skipped_and_counted() {
-    let mut parser = PostgresqlParser::new(OpenContext { from_start: false, answered: true, ..CONTEXT });
-    let mut out = Vec::new();
-    let at = |direction, at, bytes: &[u8], cut, parser: &mut PostgresqlParser, out: &mut Vec<Exchange>| {
-        let mut taken = 0;
-        while taken < bytes.len() {
-            let (first_at, last_at) = (BootNanos(at), BootNanos(at));
-            let step =
-                parser.on_segment(Segment { direction, first_at, last_at, bytes: &bytes[taken..], cut }, out);
-            assert!(step > 0, "stands still");
-            taken += step;
-        }
-    };
-    at(ToClient, 5, &[complete("SELECT 0"), ready()].concat(), false, &mut parser, &mut out);
-    at(ToServer, 10, &query("SELECT a FROM t"), false, &mut parser, &mut out);
-    let header = [columns(), b"D\0\x0f\x42\x4c\0\x01\0\x0f\x42\x42".to_vec()].concat();
-    at(ToClient, 20, &header, true, &mut parser, &mut out);
-    assert_eq!(parser.skippable(ToClient), 1_000_002);
-    parser.on_gap(
-        Gap { direction: ToClient, first_at: BootNanos(21), last_at: BootNanos(29), missing: 1_000_002 },
-        &mut out,
-    );
-    at(ToClient, 30, &[complete("SELECT 1"), ready()].concat(), false, &mut parser, &mut out);
-    assert_eq!(told(&out), ["SELECT t 10-30"]);
-    assert_eq!(out[0].attributes.get(key::DB_RESPONSE_RETURNED_ROWS), Some(&Value::Int(1)));
-    assert_eq!(out[0].response_bytes, (columns().len() + 1_000_013 + complete("SELECT 1").len()) as u64);
-}
-
-#[test]
-fn joined_late_the_first_cycle_after_ready_is_paired() {
-    let mut driver = joined();
-    feed(&mut driver, ToServer, 10, &[bind("", "S_1"), execute(""), sync()].concat());
-    feed(&mut driver, ToClient, 20, &[message(b'2', b""), complete("SELECT 3"), ready()].concat());
-    feed(&mut driver, ToServer, 30, &[bind("", "S_1"), execute(""), sync()].concat());
-    feed(&mut driver, ToClient, 40, &[message(b'2', b""), row(), complete("SELECT 1"), ready()].concat());
-    assert_eq!(told(&driver.exchanges), ["SELECT 30-40"]);
-    assert_eq!(text(&driver.exchanges[0], key::SPANTAP_UNKNOWN_STATEMENT), "S_1");
-    assert_eq!(text(&driver.exchanges[0], key::DB_OPERATION_NAME), "SELECT");
-    assert_eq!(text(&driver.exchanges[0], key::DB_NAMESPACE), "-");
-    assert_eq!(driver.parser().dropped(), 1, "the one before is counted");
-}
-
-#[test]
 fn an_idle_session_that_is_ended_is_no_exchange() {
     let mut driver = connected();
     let fatal = message(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating\0\0");
     feed(&mut driver, ToClient, 10, &fatal);
     driver.close(BootNanos(11));
     assert_eq!(told(&driver.exchanges), [""; 0]);
-}
-
-#[test]
-fn a_connection_that_ends_fails_what_is_open() {
-    let mut driver = connected();
-    feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
-    driver.close(BootNanos(11));
-    assert_eq!(told(&driver.exchanges), ["SELECT t 10-11 connection_closed"]);
-    let mut driver = connected();
-    feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
-    feed(&mut driver, ToClient, 20, &[columns(), row()].concat());
-    driver.close(BootNanos(21));
-    assert_eq!(told(&driver.exchanges), ["SELECT t 10-21 response_truncated"]);
-}
-
-#[test]
-fn a_response_seen_before_its_request_is_held() {
-    let mut driver = connected();
-    feed(&mut driver, ToClient, 20, &[complete("SELECT 0"), ready()].concat());
-    assert!(driver.exchanges.is_empty());
-    feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
-    assert_eq!(told(&driver.exchanges), ["SELECT t 10-20"]);
 }
 
 #[test]
@@ -529,27 +274,4 @@ fn of_unclear_text_every_statement_is_answered() {
     assert_eq!(told(&driver.exchanges), ["SELECT 2-3", "SELECT 2-4"]);
     assert!(driver.exchanges.iter().all(|exchange| !format!("{exchange:?}").contains("secret")));
     assert_eq!(driver.parser().dropped(), 0);
-}
-
-#[test]
-fn a_response_that_is_older_than_a_request_does_not_answer_it() {
-    let answer = [columns(), row(), complete("SELECT 1"), ready()].concat();
-    let asked = |text| [parse("", text), bind("", ""), execute(""), sync()].concat();
-    let executed = [message(b'1', b""), message(b'2', b""), row(), complete("SELECT 1"), ready()].concat();
-    for (request, answer) in [
-        (query("SELECT 1"), &answer),
-        (asked("SELECT $1"), &executed),
-        (query("SELECT 1"), &error("42P01")),
-        (query("SELECT 1"), &ready()),
-    ] {
-        let mut driver = connected();
-        feed(&mut driver, ToClient, 10, answer);
-        feed(&mut driver, ToServer, 20, &request);
-        assert_eq!(told(&driver.exchanges), [""; 0], "{}", answer.escape_ascii());
-        // The next turn is paired.
-        feed(&mut driver, ToClient, 21, &[complete("SELECT 1"), ready()].concat());
-        feed(&mut driver, ToServer, 30, &query("SELECT 2"));
-        feed(&mut driver, ToClient, 31, &[complete("SELECT 1"), ready()].concat());
-        assert_eq!(told(&driver.exchanges), ["SELECT 30-31"], "{}", answer.escape_ascii());
-    }
 }

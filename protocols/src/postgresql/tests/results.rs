@@ -1,0 +1,80 @@
+//! What comes back: many rows, large values, COPY.
+
+use super::*;
+
+#[test]
+fn a_result_larger_than_what_is_copied_keeps_its_end() {
+    let rows: Vec<u8> = (0..2000).flat_map(|_| row()).collect();
+    // Of each call a beginning: the last call has the completion, or not.
+    for (last_call, expected) in
+        [(rows.len() - 1000, "SELECT t 10-21"), (rows.len() - 5000, "SELECT t 10-21")]
+    {
+        let response = [columns(), rows.clone(), complete("SELECT 2000"), ready()].concat();
+        let mut driver = connected();
+        feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
+        for (at, call) in [(20, &response[..last_call]), (21, &response[last_call..])] {
+            let copied = call.len().min(2000);
+            driver.feed_cut(
+                ToClient,
+                BootNanos(at),
+                BootNanos(at),
+                &call[..copied],
+                (call.len() - copied) as u64,
+            );
+        }
+        feed(&mut driver, ToServer, 50, &query("SELECT b FROM u"));
+        feed(&mut driver, ToClient, 60, &[columns(), row(), complete("SELECT 1"), ready()].concat());
+        assert_eq!(told(&driver.exchanges), [expected, "SELECT u 50-60"]);
+        let rows = driver.exchanges[0].attributes.get(key::DB_RESPONSE_RETURNED_ROWS);
+        let whole = response.len() - last_call <= 2000;
+        assert_eq!(rows, whole.then_some(&Value::Int(2000)));
+        assert_eq!(driver.parser().dropped(), 0);
+    }
+}
+
+#[test]
+fn large_values_are_skipped_and_counted() {
+    let mut parser = PostgresqlParser::new(OpenContext { from_start: false, answered: true, ..CONTEXT });
+    let mut out = Vec::new();
+    let at = |direction, at, bytes: &[u8], cut, parser: &mut PostgresqlParser, out: &mut Vec<Exchange>| {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            let (first_at, last_at) = (BootNanos(at), BootNanos(at));
+            let step =
+                parser.on_segment(Segment { direction, first_at, last_at, bytes: &bytes[taken..], cut }, out);
+            assert!(step > 0, "stands still");
+            taken += step;
+        }
+    };
+    at(ToClient, 5, &[complete("SELECT 0"), ready()].concat(), false, &mut parser, &mut out);
+    at(ToServer, 10, &query("SELECT a FROM t"), false, &mut parser, &mut out);
+    let header = [columns(), b"D\0\x0f\x42\x4c\0\x01\0\x0f\x42\x42".to_vec()].concat();
+    at(ToClient, 20, &header, true, &mut parser, &mut out);
+    assert_eq!(parser.skippable(ToClient), 1_000_002);
+    parser.on_gap(
+        Gap { direction: ToClient, first_at: BootNanos(21), last_at: BootNanos(29), missing: 1_000_002 },
+        &mut out,
+    );
+    at(ToClient, 30, &[complete("SELECT 1"), ready()].concat(), false, &mut parser, &mut out);
+    assert_eq!(told(&out), ["SELECT t 10-30"]);
+    assert_eq!(out[0].attributes.get(key::DB_RESPONSE_RETURNED_ROWS), Some(&Value::Int(1)));
+    assert_eq!(out[0].response_bytes, (columns().len() + 1_000_013 + complete("SELECT 1").len()) as u64);
+}
+
+/// The number of a COPY's tag is that of rows that came back only if they did.
+#[test]
+fn copy_has_returned_rows_where_the_server_sent_them() {
+    let rows = |exchange: &Exchange| exchange.attributes.get(key::DB_RESPONSE_RETURNED_ROWS).cloned();
+    let line = message(b'd', b"1\tone\n");
+    let mut driver = connected();
+    feed(&mut driver, ToServer, 10, &query("COPY t TO STDOUT"));
+    let out = [message(b'H', b"\0\0\0"), line.repeat(3), message(b'c', b""), complete("COPY 3"), ready()];
+    feed(&mut driver, ToClient, 20, &out.concat());
+    assert_eq!(rows(&driver.exchanges[0]), Some(Value::Int(3)));
+    feed(&mut driver, ToServer, 30, &query("COPY t FROM STDIN"));
+    feed(&mut driver, ToClient, 40, &message(b'G', b"\0\0\0"));
+    feed(&mut driver, ToServer, 50, &[line.repeat(3), message(b'c', b"")].concat());
+    feed(&mut driver, ToClient, 60, &[complete("COPY 3"), ready()].concat());
+    assert_eq!(rows(&driver.exchanges[1]), None);
+    assert_eq!(driver.exchanges.len(), 2);
+}
