@@ -27,6 +27,8 @@ pub(super) struct Response {
     pub(super) bytes: u64,
     /// DataRow, and CopyData of the server.
     pub(super) rows: u64,
+    /// CopyInResponse: it takes rows, and gives none.
+    pub(super) takes: bool,
 }
 
 /// How a request ended.

@@ -197,7 +197,7 @@ impl PostgresqlParser {
         }
         if self.blurred {
             self.response.bytes += if kind == b'Z' { 0 } else { size };
-            self.response.rows += u64::from(matches!(kind, b'D' | b'd'));
+            self.response.rows += u64::from(kind == b'D');
             if kind == b'Z' {
                 self.end_blur(last_at, out);
                 self.ready_at = Some(last_at);
@@ -250,6 +250,10 @@ impl PostgresqlParser {
             }
             _ => {}
         }
+        if self.response.takes && matches!(kind, b'D' | b'H' | b'T' | b'd') {
+            // Rows to a client that sends rows: they answer a later request, and both it and the end of this were lost.
+            return Step::Confused;
+        }
         self.response.start.get_or_insert(segment.first_at);
         self.response.bytes += size;
         match (owed, kind) {
@@ -260,11 +264,13 @@ impl PostgresqlParser {
             (Owed::Query, b'T') => {}
             (Owed::Query | Owed::Execute, b'D' | b'd') => self.response.rows += 1,
             (Owed::Query | Owed::Execute, b'c' | b'H') => {}
-            (Owed::Query, b'G') => self.copying = true,
-            (Owed::Execute, b'G') => {
+            (Owed::Query | Owed::Execute, b'G') => {
                 self.copying = true;
-                // It ignores the Sync that was sent along.
-                self.queue.remove_ready_behind_front();
+                self.response.takes = true;
+                if owed == Owed::Execute {
+                    // It ignores the Sync that was sent along.
+                    self.queue.remove_ready_behind_front();
+                }
             }
             (Owed::Query | Owed::Execute, b'C') => match wire::tag(body) {
                 Some((verb, number)) => self.complete(owed, Ending::Complete(verb, number), last_at, out),
@@ -305,6 +311,7 @@ impl PostgresqlParser {
             }),
             // Another response begins, to a request that was lost, too.
             b'1' | b'2' | b'T' | b't' => Some(Ending::Unseen),
+            b'D' | b'H' | b'd' if self.response.takes => Some(Ending::Unseen),
             b'E' => Some(Ending::Failed(sqlstate(body).0)),
             b's' => Some(Ending::Unseen),
             b'I' => Some(Ending::Done),
