@@ -24,6 +24,8 @@ pub struct MetricReader {
     pub temporality: Temporality,
     /// How durations are put into histograms. Default explicit buckets.
     pub histogram: HistogramAggregation,
+    /// Series of one metric of one service; what comes on top counts into one series of the service. Default 2000.
+    pub cardinality_limit: u32,
     /// The destination.
     pub exporter: Exporter,
 }
@@ -57,6 +59,7 @@ impl MetricReader {
             timeout: Some(Duration::from_secs(30)),
             temporality: Temporality::default(),
             histogram: HistogramAggregation::default(),
+            cardinality_limit: 2000,
             exporter,
         }
     }
@@ -68,10 +71,11 @@ impl MetricReader {
         kinds.finish();
         let (_, field) = chosen?;
         let mut section = field.section()?;
-        section.unsupported(&["cardinality_limits", "producers", "max_export_batch_size"]);
+        section.unsupported(&["producers", "max_export_batch_size"]);
         let mut reader = Self::new(Exporter::Console);
         section.set("interval", &mut reader.interval, |field| field.millis(100..=TIMEOUT_MILLIS_MAX));
         section.set("timeout", &mut reader.timeout, Field::timeout_millis);
+        section.set("cardinality_limits", &mut reader.cardinality_limit, cardinality_limit);
         let exporter = section.required("exporter");
         section.finish();
         let exporter = Exporter::read(&exporter?, Signal::Metrics, |section| reader.preferences(section));
@@ -101,6 +105,30 @@ impl MetricReader {
         });
     }
 }
+
+/// All metrics of services are histograms: the limit of those, or else the one of everything.
+fn cardinality_limit(field: &Field<'_>) -> Option<u32> {
+    let mut section = field.section()?;
+    section.unsupported(&[
+        "counter",
+        "gauge",
+        "observable_counter",
+        "observable_gauge",
+        "observable_up_down_counter",
+        "up_down_counter",
+    ]);
+    let mut limit = None;
+    for key in ["default", "histogram"] {
+        if let Some(field) = section.field(key) {
+            limit = field.integer(1..=CARDINALITY_MAX).or(limit);
+        }
+    }
+    section.finish();
+    limit
+}
+
+/// About a gigabyte.
+const CARDINALITY_MAX: u64 = 1_000_000;
 
 impl MeterProvider {
     pub(crate) fn read(field: &Field<'_>) -> Option<Self> {

@@ -147,7 +147,7 @@ impl Exporter for Encoder {
         let rest = self.batcher.finish();
         self.sent(rest);
         if let Some(metrics) = &mut self.metrics {
-            black_box(metrics.collect(UnixNanos(0)));
+            black_box(metrics.collect(UnixNanos(0), UnixNanos(0)));
         }
     }
 

@@ -22,9 +22,10 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::{
     cadence::Cadence,
+    outputs::{self, Outputs},
     pipeline::{Naming, Pipeline},
     summary::Summary,
-    wiring::{self, Outputs, WiringError},
+    wiring::{self, WiringError},
 };
 use crate::{
     connection::Table,
@@ -87,7 +88,7 @@ impl Agent {
         }
         say_missing(&mut kernel.attacher);
         // Before the first thread is started, and after everything that others may be forbidden to open.
-        let files = wiring::open_files(config)?;
+        let files = outputs::open_files(config)?;
         if let Err(error) = kernel::give_up_others(way == Way::PerfEvents) {
             tracing::warn!(%error, "capabilities that are not needed could not be given up");
         }

@@ -14,7 +14,7 @@ use spantap_ebpf_common::{
 };
 use spantap_protocols::{BootNanos, Role};
 
-use super::wiring::Outputs;
+use super::outputs::Outputs;
 use crate::{
     connection::{Finished, Table},
     discovery::{Change, Instrumented, Selection, Services, Wanted, instrumented::Evidence},
@@ -24,6 +24,9 @@ use crate::{
 
 /// How long a process that has ended is still known: its last events may come after its end.
 const REMEMBERED_NS: u64 = 10_000_000_000;
+
+/// Between two looks for series and services that have ended.
+const EXPIRY_NS: u64 = 10_000_000_000;
 
 /// How processes get the names of their services.
 pub enum Naming {
@@ -49,6 +52,8 @@ pub struct Pipeline {
     of_instrumented: config::Instrumented,
     finished: Vec<Finished>,
     ended: Vec<(u64, Tgid)>,
+    /// When series and services were last looked through.
+    expired_at: u64,
     scans: HashMap<Tgid, BootNanos>,
     counts: Counts,
 }
@@ -94,6 +99,7 @@ impl Pipeline {
             of_instrumented: config::Instrumented::default(),
             finished: Vec::new(),
             ended: Vec::new(),
+            expired_at: 0,
             scans: HashMap::new(),
             counts: Counts::default(),
         }
@@ -141,6 +147,11 @@ impl Pipeline {
         self.pass_on();
         let (services, selection) = (&mut self.services, &mut self.selection);
         let instrumented = &mut self.instrumented;
+        if now_boot_ns.saturating_sub(self.expired_at) >= EXPIRY_NS {
+            self.expired_at = now_boot_ns;
+            self.outputs.expire(services.take_ended(), self.clock.now());
+            services.sweep().for_each(|service| self.processors.forget_service(service));
+        }
         self.ended.retain(|&(at, tgid)| {
             let keep = now_boot_ns.saturating_sub(at) < REMEMBERED_NS;
             if !keep {

@@ -12,9 +12,10 @@ use spantap_protocols::Attributes;
 
 use super::{
     agent::enabled_protocols,
+    outputs::Outputs,
     pipeline::{Naming, Pipeline},
     summary::Summary,
-    wiring::{self, Outputs},
+    wiring,
 };
 use crate::{
     connection::Table,

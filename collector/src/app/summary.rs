@@ -91,6 +91,9 @@ impl Summary {
                 .dropped()
                 .map(|(name, n)| (format!("exchanges dropped by {}", words(name)), n)),
         );
+        // Not lost, but not told apart any more.
+        let overflowed = pipeline.outputs().overflowed();
+        left_out.push(("values in series that are over the limit (otel.metric.overflow)".into(), overflowed));
         for destination in pipeline.outputs().destinations() {
             let signal = destination.signal().name();
             let rivals = pipeline.outputs().destinations().filter(|d| d.signal() == destination.signal());

@@ -93,7 +93,7 @@ impl Pipeline {
     }
 
     pub fn snapshot(&mut self) -> MetricsSnapshot {
-        self.metrics.collect(self.clock.now())
+        self.metrics.collect(self.clock.now(), spantap::telemetry::UnixNanos(0))
     }
 }
 

@@ -100,7 +100,7 @@ impl Batcher {
         self.generation += 1;
         for service in &snapshot.services {
             for metric in &service.metrics {
-                points::for_each_metric(metric, snapshot.time, snapshot.temporality, |body, points| {
+                points::for_each_metric(metric, snapshot, |body, points| {
                     self.append(&service.service, body, points, bytes_max).into_iter().for_each(&mut each);
                 });
             }
@@ -288,8 +288,8 @@ impl<'a> Half<'a> {
 
 /// The points of an encoded `Metric`.
 fn points_of(metric: &[u8]) -> u64 {
-    let histograms = fields(metric).filter(|field| field.tag == points::METRIC_HISTOGRAM);
-    histograms.flat_map(|h| fields(h.payload)).filter(|f| f.tag == points::HISTOGRAM_POINTS).count() as u64
+    let data = fields(metric).filter(|field| points::METRIC_DATA.contains(&field.tag));
+    data.flat_map(|data| fields(data.payload)).filter(|f| f.tag == points::DATA_POINTS).count() as u64
 }
 
 #[cfg(test)]

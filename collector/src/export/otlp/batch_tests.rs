@@ -14,7 +14,7 @@ use spantap_protocols::{Attributes, Key, Outcome, Role, Value, semconv::key};
 
 use super::*;
 use crate::telemetry::{
-    Aggregator, MetricSettings, TraceIds, UnixNanos,
+    Aggregation, Aggregator, MetricSettings, TraceIds, UnixNanos,
     span::tests::{record, service},
 };
 
@@ -214,8 +214,8 @@ fn an_empty_envelope_is_never_made() {
     assert_eq!((batcher.finish(), batcher.bytes()), (None, 0));
 }
 
-fn snapshot(services: u32, routes: u32) -> MetricsSnapshot {
-    let mut metrics = Aggregator::new(MetricSettings::default());
+fn snapshot(services: u32, routes: u32, aggregation: Aggregation) -> MetricsSnapshot {
+    let mut metrics = Aggregator::new(MetricSettings { aggregation, ..MetricSettings::default() });
     for id in 0..services {
         for route in 0..routes {
             let mut record = record(Role::Server, 200);
@@ -224,13 +224,14 @@ fn snapshot(services: u32, routes: u32) -> MetricsSnapshot {
             metrics.record(&record);
         }
     }
-    metrics.collect(UnixNanos(1_700_000_009_000_000_000))
+    metrics.collect(UnixNanos(1_700_000_009_000_000_000), UnixNanos(0))
 }
 
 #[test]
 fn histograms_decode_to_what_they_were() {
     let mut batches = Vec::new();
-    Batcher::new(Signal::Metrics).push_snapshot(&snapshot(2, 3), 2 << 20, |batch| batches.push(batch));
+    Batcher::new(Signal::Metrics)
+        .push_snapshot(&snapshot(2, 3, Aggregation::Explicit), 2 << 20, |batch| batches.push(batch));
     assert_eq!(batches.len(), 1);
     assert_eq!((batches[0].items, batches[0].generation), (6, 1));
     let request = ExportMetricsServiceRequest::decode(batches[0].body.clone()).unwrap();
@@ -259,8 +260,49 @@ fn histograms_decode_to_what_they_were() {
 }
 
 #[test]
+fn exponential_histograms_decode_to_what_they_were() {
+    let mut batches = Vec::new();
+    let mut snapshot = snapshot(1, 2, Aggregation::Exponential);
+    let point = &mut snapshot.services[0].metrics[0].points[0].histogram;
+    [0.0, 0.003, 0.006, 12.0, 900.0].iter().for_each(|value| point.record(&[], *value, None));
+    Batcher::new(Signal::Metrics).push_snapshot(&snapshot, 2 << 20, |batch| batches.push(batch));
+    let request = ExportMetricsServiceRequest::decode(batches[0].body.clone()).unwrap();
+    assert_eq!(request.encode_to_vec(), batches[0].body, "canonical, down to the byte");
+    let metric = &request.resource_metrics[0].scope_metrics[0].metrics[0];
+    let Some(Data::ExponentialHistogram(histogram)) = &metric.data else { panic!("{metric:?}") };
+    assert_eq!((histogram.aggregation_temporality, histogram.data_points.len()), (2, 2));
+    let point = &histogram.data_points[0];
+    assert_eq!((point.count, point.zero_count, point.min, point.max), (6, 1, Some(0.0), Some(900.0)));
+    let positive = point.positive.as_ref().unwrap();
+    assert_eq!(positive.bucket_counts.iter().sum::<u64>(), 5);
+    assert!(point.scale < 20 && positive.offset < 0 && positive.bucket_counts.len() <= 160, "{point:?}");
+    let base = 2f64.powf(2f64.powi(-point.scale));
+    let last = positive.offset + positive.bucket_counts.len() as i32;
+    assert!(base.powi(last) >= 900.0 && base.powi(last - 1) < 900.0);
+    assert_eq!(point.exemplars.len(), 1);
+    assert_eq!((batches[0].items, points_of(&metric.encode_to_vec())), (2, 2));
+}
+
+#[test]
+fn an_exemplar_is_told_of_once() {
+    let mut snapshot = snapshot(1, 1, Aggregation::Explicit);
+    let end = record(Role::Server, 200).end;
+    for (previous, expected) in [(end, 1), (UnixNanos(end.0 + 1), 0)] {
+        snapshot.previous = previous;
+        let mut exemplars = Vec::new();
+        Batcher::new(Signal::Metrics).push_snapshot(&snapshot, 2 << 20, |batch| {
+            let request = ExportMetricsServiceRequest::decode(batch.body).unwrap();
+            let metric = &request.resource_metrics[0].scope_metrics[0].metrics[0];
+            let Some(Data::Histogram(histogram)) = &metric.data else { panic!("{metric:?}") };
+            exemplars.extend(histogram.data_points[0].exemplars.clone());
+        });
+        assert_eq!(exemplars.len(), expected);
+    }
+}
+
+#[test]
 fn large_snapshots_are_cut_and_lose_nothing() {
-    let snapshot = snapshot(3, 1500);
+    let snapshot = snapshot(3, 1500, Aggregation::Explicit);
     let mut batches = Vec::new();
     Batcher::new(Signal::Metrics).push_snapshot(&snapshot, 600 << 10, |batch| batches.push(batch));
     assert!(batches.len() > 2, "{}", batches.len());
