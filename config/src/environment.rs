@@ -13,6 +13,7 @@ use crate::endpoint::Endpoint;
 use crate::exporter::{Compression, Exporter, Header, OtlpExporter, Signal, Tls, Transport};
 use crate::meter_provider::{HistogramAggregation, MetricReader, Temporality};
 use crate::pairs;
+use crate::pull_reader::PullReader;
 use crate::resource::{Attribute, AttributeValue};
 use crate::root::{Config, LogLevel};
 use crate::stability::{self, StabilityOptIn};
@@ -69,6 +70,7 @@ impl Config {
         config.tracer_provider.processors = exporters.into_iter().map(|to| reader.batch(to)).collect();
         let exporters = reader.exporters(Signal::Metrics);
         config.meter_provider.readers = exporters.into_iter().map(|to| reader.periodic(to)).collect();
+        config.meter_provider.pull = reader.pull();
         if reader.errors.is_empty() {
             Ok(FromEnvironment { config, warnings: reader.warnings })
         } else {
@@ -179,9 +181,16 @@ impl Variables<'_> {
         let default = if has_endpoint { "otlp" } else { "console" };
         let names = self.get(&format!("OTEL_{}_EXPORTER", upper(signal)), |text| {
             let names: Vec<&str> = text.split(',').map(str::trim).collect();
-            let known = names.iter().all(|name| ["otlp", "console", "none"].contains(name));
+            // `prometheus` is not pushed to, see `pull`.
+            let (known, expected): (&[&str], _) = match signal {
+                Signal::Traces => (&["otlp", "console", "none"], "expected otlp, console or none"),
+                Signal::Metrics => {
+                    (&["otlp", "console", "none", "prometheus"], "expected otlp, console, prometheus or none")
+                }
+            };
+            let are_known = names.iter().all(|name| known.contains(name));
             let names = names.into_iter().map(str::to_owned).collect();
-            if known { Ok(names) } else { Err("expected otlp, console or none".to_owned()) }
+            if are_known { Ok(names) } else { Err(expected.to_owned()) }
         });
         let names = names.unwrap_or_else(|| vec![default.to_owned()]);
         let exporter = |name: &String| match name.as_str() {
@@ -261,6 +270,23 @@ impl Variables<'_> {
             _ => Err("expected explicit_bucket_histogram or base2_exponential_bucket_histogram".to_owned()),
         });
         reader
+    }
+}
+
+impl Variables<'_> {
+    /// `prometheus` among `OTEL_METRICS_EXPORTER`, with its host and port.
+    fn pull(&mut self) -> Vec<PullReader> {
+        let names = (self.env)("OTEL_METRICS_EXPORTER").unwrap_or_default();
+        if !names.split(',').any(|name| name.trim() == "prometheus") {
+            return Vec::new();
+        }
+        let mut reader = PullReader::default();
+        self.set("OTEL_EXPORTER_PROMETHEUS_HOST", &mut reader.host, |host| Ok(host.to_owned()));
+        self.set("OTEL_EXPORTER_PROMETHEUS_PORT", &mut reader.port, |port| match port.parse() {
+            Ok(port) if port > 0 => Ok(port),
+            _ => Err("expected a port".to_owned()),
+        });
+        vec![reader]
     }
 }
 
@@ -408,7 +434,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
-            ("OTEL_METRICS_EXPORTER", "prometheus"),
+            ("OTEL_METRICS_EXPORTER", "zipkin"),
             ("OTEL_LOG_LEVEL", "loud"),
         ]);
         assert_eq!(from.warnings.len(), 4, "each is said once: {:?}", from.warnings);
@@ -461,6 +487,23 @@ mod tests {
         assert_eq!(from.config.spantap.semconv_stability_opt_in, expected);
         assert_eq!(from.warnings.len(), 1);
         assert!(from.warnings[0].starts_with(name) && from.warnings[0].contains("`gibberish`"));
+    }
+
+    #[test]
+    fn prometheus_is_an_exporter_of_metrics() {
+        let name = "OTEL_METRICS_EXPORTER";
+        let from = read(&[(name, "prometheus")]);
+        assert_eq!(from.config.meter_provider.pull, [PullReader::default()]);
+        assert!(from.config.meter_provider.readers.is_empty() && from.warnings.is_empty());
+        let from = read(&[
+            (name, "console, prometheus"),
+            ("OTEL_EXPORTER_PROMETHEUS_HOST", "0.0.0.0"),
+            ("OTEL_EXPORTER_PROMETHEUS_PORT", "0"),
+        ]);
+        let [pull] = &from.config.meter_provider.pull[..] else { panic!("one") };
+        assert_eq!((pull.host.as_str(), pull.port, from.warnings.len()), ("0.0.0.0", 9464, 1));
+        assert_eq!(from.config.meter_provider.readers.len(), 1);
+        assert_eq!(read(&[("OTEL_TRACES_EXPORTER", "prometheus")]).warnings.len(), 1);
     }
 
     #[test]

@@ -1,16 +1,19 @@
-//! `meter_provider`: where metrics go. Each periodic reader is a destination.
+//! `meter_provider`: where metrics go. Each periodic reader is a destination, each pull reader a place to fetch them.
 
 use std::time::Duration;
 
 use crate::error::ProblemKind;
 use crate::exporter::{Exporter, Signal};
 use crate::field::{Field, Section, TIMEOUT_MILLIS_MAX};
+use crate::pull_reader::PullReader;
 
 /// Destinations of metrics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeterProvider {
-    /// In the order of the file; none means that no metrics are made.
+    /// Those that are given metrics at an interval, in the order of the file.
     pub readers: Vec<MetricReader>,
+    /// Those that fetch them. Without any reader no metrics are made.
+    pub pull: Vec<PullReader>,
 }
 
 /// One destination of metrics.
@@ -64,12 +67,8 @@ impl MetricReader {
         }
     }
 
+    /// Reads the value of `periodic`.
     fn read(field: &Field<'_>) -> Option<Self> {
-        let mut kinds = field.section()?;
-        kinds.unsupported(&["pull"]);
-        let chosen = kinds.one_of(&["periodic"]);
-        kinds.finish();
-        let (_, field) = chosen?;
         let mut section = field.section()?;
         section.unsupported(&["producers", "max_export_batch_size"]);
         let mut reader = Self::new(Exporter::Console);
@@ -107,7 +106,7 @@ impl MetricReader {
 }
 
 /// All metrics of services are histograms: the limit of those, or else the one of everything.
-fn cardinality_limit(field: &Field<'_>) -> Option<u32> {
+pub(crate) fn cardinality_limit(field: &Field<'_>) -> Option<u32> {
     let mut section = field.section()?;
     section.unsupported(&[
         "counter",
@@ -138,8 +137,19 @@ impl MeterProvider {
         section.finish();
         let (list, field) = readers?;
         if list.is_empty() {
-            field.problem(ProblemKind::Missing("periodic".to_owned()), None);
+            field.problem(ProblemKind::Missing("periodic` or `pull".to_owned()), None);
         }
-        Some(Self { readers: list.iter().filter_map(MetricReader::read).collect() })
+        let mut provider = Self::default();
+        for field in &list {
+            let Some(mut kinds) = field.section() else { continue };
+            let chosen = kinds.one_of(&["periodic", "pull"]);
+            kinds.finish();
+            match chosen {
+                Some(("pull", field)) => provider.pull.extend(PullReader::read(&field)),
+                Some((_, field)) => provider.readers.extend(MetricReader::read(&field)),
+                None => {}
+            }
+        }
+        Some(provider)
     }
 }

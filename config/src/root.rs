@@ -45,7 +45,10 @@ impl Default for Config {
             log_level: LogLevel::default(),
             resource: Resource::default(),
             tracer_provider: TracerProvider { processors: vec![BatchProcessor::new(Exporter::Console)] },
-            meter_provider: MeterProvider { readers: vec![MetricReader::new(Exporter::Console)] },
+            meter_provider: MeterProvider {
+                readers: vec![MetricReader::new(Exporter::Console)],
+                pull: Vec::new(),
+            },
             spantap: Spantap::default(),
         }
     }

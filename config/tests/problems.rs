@@ -102,7 +102,7 @@ fn each_mistake_has_its_message() {
         (batch("{otlp_grpc: {headers_list: secret}}"), "element 1 has no `=`"),
         (batch("{otlp_file/development: {output_stream: x.jsonl}}"), "must be stdout or file:///"),
         (batch("{console: {temporality_preference: delta}}"), "unknown key"),
-        ("meter_provider: {readers: [{pull: {}}]}".to_owned(), "pull: is not supported"),
+        ("meter_provider: {readers: [{pull: {}}]}".to_owned(), "pull: the key `exporter` is missing"),
         ("meter_provider: {views: [], readers: [{periodic: {exporter: {console: }}}]}".to_owned(), "views: is not"),
         (
             "meter_provider: {readers: [{periodic: {exporter: {console: {temporality_preference: low_memory}}}}]}"
@@ -321,4 +321,58 @@ fn braces_between_brackets_need_quotes() {
     let quoted = routes(r#"["/users/{id}", "/static/**"]"#);
     let config = check(&format!("file_format: \"1.1\"\n{quoted}")).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.spantap.routes.patterns.len(), 2);
+}
+
+#[test]
+fn pull_readers_are_read_and_their_mistakes_told() {
+    let with = |exporter: &str| {
+        format!("meter_provider:\n  readers:\n    - pull:\n        exporter:\n          {exporter}\n")
+    };
+    let whole = "prometheus/development: {host: 0.0.0.0, port: 9000, scope_info_enabled: false, \
+                 target_info_enabled/development: false, translation_strategy: underscore_escaping_with_suffixes}";
+    let config = check(&format!("file_format: \"1.1\"\n{}", with(whole))).unwrap();
+    let [pull] = &config.meter_provider.pull[..] else { panic!("one") };
+    assert_eq!((pull.host.as_str(), pull.port), ("0.0.0.0", 9000));
+    assert!(!pull.scope_info && !pull.target_info && config.meter_provider.readers.is_empty());
+    assert_eq!(
+        check(&format!("file_format: \"1.1\"\n{}", with("prometheus/development:")))
+            .unwrap()
+            .meter_provider
+            .pull
+            .len(),
+        1
+    );
+    for (exporter, what) in [
+        ("prometheus: {}", "known here: prometheus/development"),
+        ("prometheus/development: {prot: 1}", "did you mean `port`?"),
+        ("prometheus/development: {port: 0}", "a whole number from 1 to 65535"),
+        ("prometheus/development: {resource_constant_labels: {}}", "not supported"),
+        (
+            "prometheus/development: {translation_strategy: no_translation}",
+            "expected underscore_escaping_with_suffixes",
+        ),
+    ] {
+        let said = said(&with(exporter));
+        assert!(said.contains(what), "{exporter}: {said}");
+    }
+}
+
+#[test]
+fn cardinality_limits_are_of_histograms_or_of_everything() {
+    let with = |limits: &str| {
+        format!(
+            "meter_provider:\n  readers:\n    - periodic: {{cardinality_limits: {limits}, exporter: {{console: }}}}\n"
+        )
+    };
+    for (limits, expected) in [
+        ("{default: 7}", 7),
+        ("{default: 7, histogram: 9}", 9),
+        ("{histogram: 5, default: 7}", 5),
+        ("{}", 2000),
+    ] {
+        let config = check(&format!("file_format: \"1.1\"\n{}", with(limits))).unwrap();
+        assert_eq!(config.meter_provider.readers[0].cardinality_limit, expected, "{limits}");
+    }
+    assert!(said(&with("{counter: 5}")).contains("not supported"));
+    assert!(said(&with("{default: 0}")).contains("a whole number from 1 to 1000000"));
 }

@@ -22,7 +22,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::{
     cadence::Cadence,
-    outputs::{self, Outputs},
+    outputs::{Opened, Outputs},
     pipeline::{Naming, Pipeline},
     summary::Summary,
     wiring::{self, WiringError},
@@ -88,14 +88,14 @@ impl Agent {
         }
         say_missing(&mut kernel.attacher);
         // Before the first thread is started, and after everything that others may be forbidden to open.
-        let files = outputs::open_files(config)?;
+        let opened = Opened::of(config)?;
         if let Err(error) = kernel::give_up_others(way == Way::PerfEvents) {
             tracing::warn!(%error, "capabilities that are not needed could not be given up");
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let stop = Arc::new(AtomicBool::new(false));
         runtime.spawn(stop_on_signal(Arc::clone(&stop)));
-        let outputs = Outputs::start_with(config, files, runtime.handle(), Pressure::Drop)?;
+        let outputs = Outputs::start_with(config, opened, runtime.handle(), Pressure::Drop)?;
         let mut common = services::common_attributes();
         add_configured(&mut common, &config.spantap.resource);
         let mut pipeline = Pipeline::new(
@@ -110,6 +110,8 @@ impl Agent {
             Clock::system(),
         );
         pipeline.select(&config.spantap.discovery);
+        // Since the kernel side came first, everything is by now.
+        pipeline.outputs().say_attached();
         let watched_since = Arc::new(AtomicU64::new(u64::MAX));
         pipeline.know_tls_watch(Arc::clone(&watched_since));
         let scanner = Scanner::start(kernel.attacher, &config.spantap.capture.tls, watched_since)?;

@@ -1,9 +1,11 @@
 //! All ways out: which exporters run, what they are given, and how they end.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fs::File,
+    net::TcpListener,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -21,6 +23,7 @@ use crate::{
             DestinationStats, OtlpExporter,
             settings::{OtlpSettings, Signal},
         },
+        prometheus::{self, Additions, Probes, ScrapeStats},
         stdout::{OtlpJson, Output, OutputStats, Pretty},
     },
     telemetry::{Record, Temporality, UnixNanos},
@@ -31,13 +34,16 @@ use crate::{
 pub struct Outputs {
     spans: Exporters,
     readers: Readers,
-    stats: Vec<std::sync::Arc<DestinationStats>>,
+    stats: Vec<Arc<DestinationStats>>,
     /// Of standard output and files.
-    printed: Vec<std::sync::Arc<OutputStats>>,
+    printed: Vec<Arc<OutputStats>>,
     /// These, in words.
     local: [Vec<String>; 2],
-    /// Those that are open already.
-    files: OpenFiles,
+    /// What is open already.
+    opened: Opened,
+    /// What endpoints say of the agent.
+    probes: Arc<Probes>,
+    scraped: Vec<Arc<ScrapeStats>>,
 }
 
 /// In [`Outputs::local`].
@@ -50,20 +56,20 @@ impl Outputs {
     /// # Errors
     /// See [`WiringError`].
     pub fn start(config: &config::Config, runtime: &Handle, pressure: Pressure) -> Result<Self, WiringError> {
-        Self::start_with(config, open_files(config)?, runtime, pressure)
+        Self::start_with(config, Opened::of(config)?, runtime, pressure)
     }
 
-    /// The same with the files of [`open_files`].
+    /// The same with what [`Opened::of`] has opened.
     ///
     /// # Errors
     /// As [`Outputs::start`].
     pub(super) fn start_with(
         config: &config::Config,
-        files: OpenFiles,
+        opened: Opened,
         runtime: &Handle,
         pressure: Pressure,
     ) -> Result<Self, WiringError> {
-        let mut outputs = Self { files, ..Self::default() };
+        let mut outputs = Self { opened, ..Self::default() };
         for processor in &config.tracer_provider.processors {
             match &processor.exporter {
                 config::Exporter::Console => {
@@ -118,6 +124,25 @@ impl Outputs {
             };
             outputs.readers.add_periodic(settings, reader.interval, exporter);
         }
+        for reader in &config.meter_provider.pull {
+            let listener = match outputs.opened.listeners.pop_front() {
+                Some(listener) => listener,
+                None => listen(reader)?,
+            };
+            let settings = wiring::pull_settings(config, reader, !outputs.spans.is_empty());
+            let additions = Additions { scope_info: reader.scope_info, target_info: reader.target_info };
+            let address = listener.local_addr();
+            let probes = Arc::clone(&outputs.probes);
+            let served = address.and_then(|address| {
+                let (scrapes, stats) = prometheus::serve(listener, additions, probes, runtime)?;
+                Ok((address, scrapes, stats))
+            });
+            let (address, scrapes, stats) =
+                served.map_err(|error| unusable(&endpoint_name(reader), &error))?;
+            outputs.local[METRICS].push(format!("http://{address}/metrics"));
+            outputs.readers.add_pull(settings, scrapes);
+            outputs.scraped.push(stats);
+        }
         Ok(outputs)
     }
 
@@ -146,7 +171,7 @@ impl Outputs {
     fn stream(&mut self, stream: &config::OutputStream, pressure: Pressure) -> Result<Output, WiringError> {
         let config::OutputStream::File(path) = stream else { return self.stdout(pressure) };
         let name = path.display().to_string();
-        let file = self.files.get(path).map_or_else(|| open(path), File::try_clone);
+        let file = self.opened.files.get(path).map_or_else(|| open(path), File::try_clone);
         let output = file.and_then(|file| Output::new(&name, Box::new(file), pressure));
         let output = output.map_err(|error| unusable(&name, &error))?;
         self.printed.push(output.stats());
@@ -173,6 +198,7 @@ impl Outputs {
 
     pub(super) fn tick(&mut self, now: Instant, unix: UnixNanos) {
         self.spans.tick(now);
+        self.probes.beat(now);
         self.readers.tick(now, unix);
     }
 
@@ -229,29 +255,59 @@ impl Outputs {
         self.printed.iter().map(AsRef::as_ref)
     }
 
+    /// The counters of endpoints where metrics are fetched.
+    pub fn scraped(&self) -> impl Iterator<Item = &ScrapeStats> {
+        self.scraped.iter().map(AsRef::as_ref)
+    }
+
+    /// Everything is attached: the endpoints may say so.
+    pub(super) fn say_attached(&self) {
+        self.probes.attached(self.stats.clone());
+    }
+
     /// The counters of every OTLP destination.
     pub fn destinations(&self) -> impl Iterator<Item = &DestinationStats> {
         self.stats.iter().map(AsRef::as_ref)
     }
 }
 
-/// The output files of a configuration, opened for appending.
-pub(super) type OpenFiles = HashMap<PathBuf, File>;
+/// What may need rights that are given up before the outputs start.
+#[derive(Default)]
+pub(super) struct Opened {
+    /// Output files, opened for appending.
+    files: HashMap<PathBuf, File>,
+    /// One for each endpoint where metrics are fetched, in their order.
+    listeners: VecDeque<TcpListener>,
+}
 
-/// Opens all of them: that may need rights that are given up before the outputs start.
-///
-/// # Errors
-/// The first that cannot be opened.
-pub(super) fn open_files(config: &config::Config) -> Result<OpenFiles, WiringError> {
-    let spans = config.tracer_provider.processors.iter().map(|processor| &processor.exporter);
-    let metrics = config.meter_provider.readers.iter().map(|reader| &reader.exporter);
-    let mut files = OpenFiles::new();
-    for exporter in spans.chain(metrics) {
-        let config::Exporter::OtlpFile(config::OutputStream::File(path)) = exporter else { continue };
-        let file = open(path).map_err(|error| unusable(&path.display().to_string(), &error))?;
-        files.insert(path.clone(), file);
+impl Opened {
+    /// Opens all that the configuration names.
+    ///
+    /// # Errors
+    /// The first that cannot be opened.
+    pub(super) fn of(config: &config::Config) -> Result<Self, WiringError> {
+        let spans = config.tracer_provider.processors.iter().map(|processor| &processor.exporter);
+        let metrics = config.meter_provider.readers.iter().map(|reader| &reader.exporter);
+        let mut opened = Self::default();
+        for exporter in spans.chain(metrics) {
+            let config::Exporter::OtlpFile(config::OutputStream::File(path)) = exporter else { continue };
+            let file = open(path).map_err(|error| unusable(&path.display().to_string(), &error))?;
+            opened.files.insert(path.clone(), file);
+        }
+        for reader in &config.meter_provider.pull {
+            opened.listeners.push_back(listen(reader)?);
+        }
+        Ok(opened)
     }
-    Ok(files)
+}
+
+fn listen(reader: &config::PullReader) -> Result<TcpListener, WiringError> {
+    TcpListener::bind((reader.host.as_str(), reader.port))
+        .map_err(|error| unusable(&endpoint_name(reader), &error))
+}
+
+fn endpoint_name(reader: &config::PullReader) -> String {
+    format!("http://{}:{}/metrics", reader.host, reader.port)
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

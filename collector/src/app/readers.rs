@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    export::Exporter,
+    export::{Exporter, prometheus::Scrapes},
     telemetry::{Aggregator, MetricSettings, Record, Temporality, UnixNanos},
 };
 
@@ -14,6 +14,7 @@ use crate::{
 pub(super) struct Readers {
     tables: Vec<Table>,
     periodic: Vec<Periodic>,
+    pull: Vec<Pull>,
 }
 
 struct Table {
@@ -30,6 +31,12 @@ struct Periodic {
     previous: UnixNanos,
 }
 
+/// Those who fetch metrics, and when they last did does not matter.
+struct Pull {
+    table: usize,
+    scrapes: Scrapes,
+}
+
 impl Readers {
     /// One more that is given metrics at an interval.
     pub(super) fn add_periodic(
@@ -41,6 +48,12 @@ impl Readers {
         let table = self.table(settings);
         let due = Instant::now() + interval;
         self.periodic.push(Periodic { table, exporter, interval, due, previous: UnixNanos(0) });
+    }
+
+    /// One more place where metrics are fetched.
+    pub(super) fn add_pull(&mut self, settings: MetricSettings, scrapes: Scrapes) {
+        let table = self.table(settings);
+        self.pull.push(Pull { table, scrapes });
     }
 
     /// The table of these settings.
@@ -64,6 +77,10 @@ impl Readers {
                 reader.read(&mut self.tables, unix);
             }
             reader.exporter.tick(now);
+        }
+        for reader in &mut self.pull {
+            let Some(table) = self.tables.get_mut(reader.table) else { continue };
+            reader.scrapes.answer(now, || table.aggregator.collect(unix, UnixNanos(0)));
         }
     }
 

@@ -104,6 +104,11 @@ impl Summary {
                 dropped(destination).map(|(reason, n)| (format!("{signal} dropped{by}: {reason}"), n)),
             );
         }
+        for scraped in pipeline.outputs().scraped() {
+            passed.push(("scrapes answered".into(), scraped.answered()));
+            left_out.push(("scrapes refused".into(), scraped.refused()));
+            left_out.push(("connections of slow scrapers ended".into(), scraped.cut_off()));
+        }
         for output in pipeline.outputs().printed() {
             let name = output.name();
             left_out.extend(Unwritten::ALL.map(|reason| {

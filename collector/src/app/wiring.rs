@@ -119,12 +119,6 @@ pub(super) fn metric_settings(
     reader: &config::MetricReader,
     has_spans: bool,
 ) -> MetricSettings {
-    let standard = MetricSettings::default();
-    // The last values of a service that has ended must reach the slowest reader.
-    let slowest =
-        config.meter_provider.readers.iter().map(|reader| reader.interval).max().unwrap_or_default();
-    let slowest_ns = u64::try_from(slowest.as_nanos()).unwrap_or(u64::MAX);
-    let ended_ns = standard.ended_ns.max(slowest_ns.saturating_mul(2));
     MetricSettings {
         temporality: match reader.temporality {
             config::Temporality::Cumulative => Temporality::Cumulative,
@@ -134,12 +128,38 @@ pub(super) fn metric_settings(
             config::HistogramAggregation::ExplicitBuckets => Aggregation::Explicit,
             config::HistogramAggregation::Base2Exponential => Aggregation::Exponential,
         },
-        series_max_per_service: reader.cardinality_limit,
+        ..common_metric_settings(config, reader.cardinality_limit, has_spans)
+    }
+}
+
+/// The same for one that fetches them as text, which knows only cumulative explicit buckets.
+pub(super) fn pull_settings(
+    config: &config::Config,
+    reader: &config::PullReader,
+    has_spans: bool,
+) -> MetricSettings {
+    common_metric_settings(config, reader.cardinality_limit, has_spans)
+}
+
+fn common_metric_settings(
+    config: &config::Config,
+    cardinality_limit: u32,
+    has_spans: bool,
+) -> MetricSettings {
+    let standard = MetricSettings::default();
+    // The last values of a service that has ended must reach the slowest reader.
+    let slowest =
+        config.meter_provider.readers.iter().map(|reader| reader.interval).max().unwrap_or_default();
+    let slowest_ns = u64::try_from(slowest.as_nanos()).unwrap_or(u64::MAX);
+    let ended_ns = standard.ended_ns.max(slowest_ns.saturating_mul(2));
+    MetricSettings {
+        series_max_per_service: cardinality_limit,
         series_max: config.spantap.limits.metric_series,
         idle_ns: standard.idle_ns.max(ended_ns),
         ended_ns,
         exemplars: has_spans,
         older: older_names(config.spantap.semconv_stability_opt_in),
+        ..standard
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where records and metrics leave the agent: the trait of exporters, and the list of them that runs.
 
 pub mod otlp;
+pub mod prometheus;
 pub mod stdout;
 
 use std::time::Instant;

@@ -86,8 +86,47 @@ pub struct MetricsSnapshot {
 pub struct ServiceMetrics {
     /// Whose.
     pub service: Arc<Service>,
-    /// Each metric once.
+    /// Its histograms, each metric once.
     pub metrics: Vec<MetricPoints>,
+    /// Its counts, each metric once. Only the agent itself has some.
+    pub numbers: Vec<NumberMetric>,
+}
+
+/// A metric whose values are plain numbers.
+#[derive(Clone, Debug)]
+pub struct NumberMetric {
+    /// As OpenTelemetry writes it, with points.
+    pub name: &'static str,
+    /// In one line.
+    pub description: &'static str,
+    /// UCUM.
+    pub unit: &'static str,
+    /// What the numbers do.
+    pub kind: NumberKind,
+    /// At least one.
+    pub points: Vec<NumberPoint>,
+}
+
+/// What numbers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberKind {
+    /// They only grow; always since their start, whatever temporality a reader asks for.
+    Counter,
+    /// They grow and shrink, and their sum over all attributes says something.
+    UpDown,
+    /// They are measured anew each time.
+    Gauge,
+}
+
+/// One number.
+#[derive(Clone, Debug)]
+pub struct NumberPoint {
+    /// What tells it from the others of its metric.
+    pub attributes: Vec<(&'static str, Value)>,
+    /// Since when it counts.
+    pub start: UnixNanos,
+    /// The number.
+    pub value: u64,
 }
 
 /// The points of one metric.

@@ -91,7 +91,7 @@ impl Batcher {
 
     /// Adds all points of a snapshot and finishes; `each` gets every batch, none larger than `bytes_max` unless a single
     /// metric is.
-    pub(in crate::export) fn push_snapshot(
+    pub fn push_snapshot(
         &mut self,
         snapshot: &MetricsSnapshot,
         bytes_max: usize,

@@ -88,10 +88,12 @@ impl Delivery {
             self.stats.count_request(retry);
             let Failure { kind, message } = match self.client.send(prepared.clone()).await {
                 Ok(answer) => {
+                    self.stats.set_failing(false);
                     self.health.up();
                     return End::Taken(answer);
                 }
                 Err(failure) => {
+                    self.stats.set_failing(true);
                     if matches!(failure.kind, FailureKind::Retryable { .. }) {
                         self.health.down(&failure);
                     } else {

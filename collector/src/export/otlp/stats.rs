@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use super::settings::Signal;
@@ -78,10 +78,11 @@ pub struct DestinationStats {
     retries: AtomicU64,
     bytes: AtomicU64,
     dropped_attributes: AtomicU64,
+    failing: AtomicBool,
 }
 
 impl DestinationStats {
-    pub(super) fn new(signal: Signal, endpoint: String) -> Self {
+    pub(in crate::export) fn new(signal: Signal, endpoint: String) -> Self {
         Self {
             signal,
             endpoint,
@@ -92,6 +93,7 @@ impl DestinationStats {
             retries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             dropped_attributes: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
         }
     }
 
@@ -123,6 +125,17 @@ impl DestinationStats {
             let reasons = reasons.join(", ");
             format!("{total} of {received} {items} were not delivered to {}: {reasons}", self.endpoint)
         })
+    }
+
+    /// True if the last attempt to send failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Relaxed)
+    }
+
+    /// The last attempt to send has failed, or has not.
+    pub(in crate::export) fn set_failing(&self, failing: bool) {
+        self.failing.store(failing, Relaxed);
     }
 
     /// Spans or points handed to the exporter.

@@ -28,7 +28,7 @@ impl Aggregator {
         let mut services: Vec<ServiceMetrics> = Vec::new();
         for Found { service, metric, point } in found {
             if services.last().is_none_or(|last| last.service.id != service.id) {
-                services.push(ServiceMetrics { service, metrics: Vec::new() });
+                services.push(ServiceMetrics { service, metrics: Vec::new(), numbers: Vec::new() });
             }
             let Some(service) = services.last_mut() else { continue };
             match service.metrics.last_mut().filter(|last| std::ptr::eq(last.metric, metric)) {

@@ -1,0 +1,112 @@
+//! A real Prometheus scrapes the agent: metrics come back by PromQL, and their exemplars are spans that were exported.
+
+use std::{collections::HashSet, fs, process::Command};
+
+use spantap_tests::{
+    agent::Agent,
+    client::{curl, fetch},
+    machine,
+    nginx::Nginx,
+    otlp::Kind,
+    program::{folder, free_port, wait_until},
+    prometheus::Prometheus,
+};
+
+const LOCATIONS: &str = r"
+    location /ok/ { return 200 'hello\n'; }
+    location /missing/ { return 404; }
+";
+const REQUESTS: usize = 20;
+
+/// Spans to standard output, metrics for Prometheus.
+fn config(port: u16) -> String {
+    format!(
+        "file_format: \"1.1\"\n\
+         tracer_provider: {{processors: [{{batch: {{exporter: {{console: }}}}}}]}}\n\
+         meter_provider:\n  readers:\n    - pull: {{exporter: {{prometheus/development: {{host: 127.0.0.1, port: {port}}}}}}}\n"
+    )
+}
+
+#[test]
+fn prometheus_reads_back_what_happened() {
+    let Some(_turn) = machine::ready(&["nginx", "curl", "openssl", "prometheus"]) else { return };
+    let nginx = Nginx::start(LOCATIONS);
+    let (folder, port) = (folder(), free_port());
+    let file = folder.path().join("spantap.yaml");
+    fs::write(&file, config(port)).unwrap();
+    let agent = Agent::start_with(|command: &mut Command| {
+        command.arg("--config").arg(&file);
+    });
+    assert!(
+        agent.stderr().contains(&format!(
+            "metrics go to standard output (otlp-json) and http://127.0.0.1:{port}/metrics"
+        )),
+        "{}",
+        agent.stderr()
+    );
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(fetch(&[&format!("http://127.0.0.1:{port}{path}")]).0, 200, "{path}");
+    }
+    let prometheus = Prometheus::start(port);
+    for number in 0..REQUESTS {
+        let path = if number % 4 == 0 { "/missing/" } else { "/ok/" };
+        let _ = fetch(&[&nginx.url(path)]);
+    }
+    agent.wait_for(2 * REQUESTS, |span| span.is_at(nginx.port));
+    let of = |code: u16| {
+        format!(
+            "http_server_request_duration_seconds_count{{job=\"nginx\",http_response_status_code=\"{code}\",\
+             http_request_method=\"GET\",url_scheme=\"http\"}}"
+        )
+    };
+    wait_until("all requests in Prometheus", machine::patience(), || {
+        let found = prometheus.value(&format!("sum({})", of(200))).unwrap_or(0.0)
+            + prometheus.value(&format!("sum({})", of(404))).unwrap_or(0.0);
+        assert_eq!(prometheus.scrape_error(), "", "{}", prometheus.stderr());
+        found >= REQUESTS as f64
+    });
+    assert_eq!(prometheus.value(&format!("sum({})", of(404))), Some(REQUESTS as f64 / 4.0));
+    assert_eq!(prometheus.value(&format!("sum({})", of(200))), Some(REQUESTS as f64 * 0.75));
+
+    // The other end, quantiles, and the join with what the resource says.
+    let client = "sum(http_client_request_duration_seconds_count{job=\"curl\",error_type=\"404\"})";
+    assert_eq!(prometheus.value(client), Some(REQUESTS as f64 / 4.0));
+    let quantile =
+        "histogram_quantile(0.99, sum by (le) (http_server_request_duration_seconds_bucket{job=\"nginx\"}))";
+    let p99 = prometheus.value(quantile).expect("there are buckets");
+    assert!(p99 > 0.0 && p99 <= 10.0, "{p99}");
+    let joined = format!(
+        "sum by (process_executable_name) ({} * on (job, instance) group_left (process_executable_name) target_info)",
+        of(200)
+    );
+    let [(labels, _)] = &prometheus.query(&joined)[..] else { panic!("no target_info of nginx") };
+    assert_eq!(labels["process_executable_name"], "nginx");
+    let scope = "count by (otel_scope_name) (http_server_request_duration_seconds_count{job=\"nginx\"})";
+    assert_eq!(prometheus.query(scope)[0].0["otel_scope_name"], "spantap");
+    // Nothing gave an instance, so that of the scrape stands.
+    let [(labels, _), ..] = &prometheus.query("target_info{job=\"nginx\"}")[..] else { panic!("one") };
+    assert_eq!(labels["instance"], format!("127.0.0.1:{port}"));
+
+    let exemplars = prometheus.exemplars("http_server_request_duration_seconds_bucket{job=\"nginx\"}");
+    assert!(!exemplars.is_empty());
+    let text = curl(&["--header", "accept: text/plain", &format!("http://127.0.0.1:{port}/metrics")]);
+    let text = text.success("curl").stdout;
+    assert!(text.contains("# TYPE http_server_request_duration_seconds histogram\n"), "{text}");
+    assert!(!text.contains("# EOF") && !text.contains("trace_id"), "the older format has neither");
+
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    let exported: HashSet<&str> = finished
+        .spans
+        .iter()
+        .filter(|span| span.is("nginx", Kind::Server))
+        .map(|span| span.trace_id.as_str())
+        .collect();
+    for (labels, value) in &exemplars {
+        let trace = labels["trace_id"].as_str().expect("a trace id");
+        assert!(exported.contains(trace), "{trace} was not exported");
+        assert!(*value > 0.0 && labels["span_id"].as_str().is_some_and(|id| id.len() == 16), "{labels}");
+    }
+    assert!(finished.accounts.seen["scrapes answered"] > 1, "{:?}", finished.accounts);
+    assert_eq!(finished.accounts.left_out.get("scrapes refused"), None);
+}
