@@ -175,6 +175,37 @@ pub fn points(lines: &str) -> Vec<Point> {
     points.into_values().collect()
 }
 
+/// A point of a sum or a gauge.
+#[derive(Clone, Debug)]
+pub struct Number {
+    /// All of the resource.
+    pub resource: Attributes,
+    /// The metric's name.
+    pub metric: String,
+    /// Its attributes.
+    pub attributes: Attributes,
+    /// The number.
+    pub value: f64,
+}
+
+/// The plain numbers in lines of OTLP JSON, all that were told.
+#[must_use]
+pub fn numbers(lines: &str) -> Vec<Number> {
+    let mut numbers = Vec::new();
+    each(lines, "resourceMetrics", "scopeMetrics", "metrics", |resource, metric| {
+        for point in list(&metric["sum"]["dataPoints"]).iter().chain(list(&metric["gauge"]["dataPoints"])) {
+            let whole = point["asInt"].as_str().and_then(|text| text.parse().ok());
+            numbers.push(Number {
+                resource: resource.clone(),
+                metric: text(&metric["name"]),
+                attributes: attributes(&point["attributes"]),
+                value: whole.or_else(|| point["asDouble"].as_f64()).unwrap_or(0.0),
+            });
+        }
+    });
+    numbers
+}
+
 fn each(lines: &str, resources: &str, scopes: &str, items: &str, mut take: impl FnMut(&Attributes, &Json)) {
     for line in whole_lines(lines) {
         let request: Json = serde_json::from_str(line)

@@ -3,12 +3,12 @@
 use std::{collections::HashSet, fs, process::Command};
 
 use spantap_tests::{
-    agent::Agent,
+    agent::{self, Agent},
     client::{curl, fetch},
     machine,
     nginx::Nginx,
-    otlp::Kind,
-    program::{folder, free_port, wait_until},
+    otlp::{Kind, Number},
+    program::{Program, folder, free_port, wait_until},
     prometheus::Prometheus,
 };
 
@@ -25,6 +25,38 @@ fn config(port: u16) -> String {
          tracer_provider: {{processors: [{{batch: {{exporter: {{console: }}}}}}]}}\n\
          meter_provider:\n  readers:\n    - pull: {{exporter: {{prometheus/development: {{host: 127.0.0.1, port: {port}}}}}}}\n"
     )
+}
+
+/// Spans to a backend that is not there, metrics for who fetches them.
+#[test]
+fn an_agent_whose_backend_is_away_is_alive_and_not_ready() {
+    let Some(_turn) = machine::ready(&["nginx", "curl", "openssl"]) else { return };
+    let nginx = Nginx::start(LOCATIONS);
+    let (port, dead) = (free_port(), free_port());
+    let mut command = agent::command(&["--accounts"]);
+    command.env("OTEL_TRACES_EXPORTER", "otlp");
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{dead}"));
+    command.env("OTEL_METRICS_EXPORTER", "prometheus");
+    command.env("OTEL_EXPORTER_PROMETHEUS_PORT", port.to_string());
+    let mut agent = Program::start("spantap", &mut command);
+    agent.wait_ready("watched", |program| program.stderr().contains("watching every process"));
+    let url = |path: &str| format!("http://localhost:{port}{path}");
+    assert_eq!(fetch(&[&url("/readyz")]).0, 200, "nothing had to be sent yet");
+    assert_eq!(fetch(&[&nginx.url("/ok/")]).0, 200);
+    wait_until("not ready", machine::patience(), || fetch(&[&url("/readyz")]).0 == 503);
+    let reason = curl(&[&url("/readyz")]).success("curl").stdout;
+    assert_eq!(reason, format!("ok\nattached\nhttp://127.0.0.1:{dead}/v1/traces does not take traces\n"));
+    assert_eq!(fetch(&[&url("/healthz")]).0, 200);
+    let metrics = curl(&[&url("/metrics")]).success("curl").stdout;
+    let waiting: u64 = ["otel_sdk_exporter_span_inflight{", "otel_sdk_processor_span_queue_size{"]
+        .iter()
+        .filter_map(|name| metrics.lines().find(|line| line.starts_with(name)))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum();
+    assert!(waiting >= 2, "{metrics}");
+    assert!(metrics.contains("otel_sdk_component_name=\"otlp_http_span_exporter/0\""), "{metrics}");
+    agent.signal(libc::SIGTERM);
+    assert!(agent.wait(machine::patience()).success());
 }
 
 #[test]
@@ -94,7 +126,33 @@ fn prometheus_reads_back_what_happened() {
     assert!(text.contains("# TYPE http_server_request_duration_seconds histogram\n"), "{text}");
     assert!(!text.contains("# EOF") && !text.contains("trace_id"), "the older format has neither");
 
+    // The agent itself is a job, and tells the same as its accounts do at the end.
+    let records = "spantap_seen_total{job=\"spantap\",spantap_what=\"kernel records\"}";
+    assert!(prometheus.value(records).is_some_and(|records| records >= REQUESTS as f64));
+    let lost = "sum(spantap_left_out_total{job=\"spantap\",spantap_reason=\"kernel: ring full\"})";
+    assert_eq!(prometheus.value(lost), Some(0.0), "also where nothing was lost");
+    let [memory, cpu] = ["process_memory_usage_bytes", "process_cpu_time_seconds_total"]
+        .map(|name| prometheus.value(&format!("{name}{{job=\"spantap\"}}")).unwrap_or(0.0));
+    assert!(memory > 1e6 && cpu > 0.0, "{memory} bytes, {cpu} s");
+    assert!(prometheus.value("spantap_metric_series{job=\"spantap\"}").is_some_and(|series| series >= 4.0));
+
     let finished = agent.finish();
+    for (name, rows) in
+        [("spantap.seen", &finished.accounts.seen), ("spantap.left_out", &finished.accounts.left_out)]
+    {
+        for row in rows.keys() {
+            let is_row = |number: &&Number| {
+                let metric = if row.ends_with("bytes") { format!("{name}.bytes") } else { name.to_owned() };
+                number.metric == metric && number.attributes.values().any(|value| value == row)
+            };
+            let told =
+                finished.numbers.iter().rfind(is_row).unwrap_or_else(|| panic!("no `{row}` in {name}"));
+            assert_eq!(told.resource["service.name"], "spantap");
+            if row == "kernel records" {
+                assert_eq!(told.value, rows[row] as f64);
+            }
+        }
+    }
     finished.accounts.assert_nothing_lost();
     let exported: HashSet<&str> = finished
         .spans

@@ -4,9 +4,11 @@ mod agent;
 mod cadence;
 pub mod check;
 mod outputs;
+mod own;
 mod pipeline;
 mod readers;
 mod recording;
+mod scanner;
 mod summary;
 mod wiring;
 

@@ -26,7 +26,7 @@ use crate::{
         prometheus::{self, Additions, Probes, ScrapeStats},
         stdout::{OtlpJson, Output, OutputStats, Pretty},
     },
-    telemetry::{Record, Temporality, UnixNanos},
+    telemetry::{Record, Temporality, UnixNanos, snapshot::ServiceMetrics},
 };
 
 /// All ways out.
@@ -200,6 +200,22 @@ impl Outputs {
         self.spans.tick(now);
         self.probes.beat(now);
         self.readers.tick(now, unix);
+    }
+
+    /// Whether somebody reads metrics at the next tick.
+    pub(super) fn metrics_are_due(&self, now: Instant) -> bool {
+        self.readers.are_due(now)
+    }
+
+    /// What the agent tells of itself from now on.
+    pub(super) fn set_own(&mut self, own: ServiceMetrics) {
+        self.readers.set_own(own);
+    }
+
+    /// Series in all tables.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.readers.series()
     }
 
     /// Forgets series that nobody counts into any more, those of ended services first; every few seconds.

@@ -19,7 +19,7 @@ use crate::{
     connection::{Finished, Table},
     discovery::{Change, Instrumented, Selection, Services, Wanted, instrumented::Evidence},
     processors::{Processors, Verdict},
-    telemetry::{self, Clock, Endpoints, IdGenerator, Record},
+    telemetry::{self, Clock, Endpoints, IdGenerator, Record, UnixNanos, snapshot::ServiceMetrics},
 };
 
 /// How long a process that has ended is still known: its last events may come after its end.
@@ -166,6 +166,23 @@ impl Pipeline {
     /// Lets exporters flush; several times a second.
     pub fn tick(&mut self, now: Instant) {
         self.outputs.tick(now, self.clock.now());
+    }
+
+    /// Whether somebody reads metrics at the next tick, who is then told of the agent as well.
+    #[must_use]
+    pub fn metrics_are_due(&self, now: Instant) -> bool {
+        self.outputs.metrics_are_due(now)
+    }
+
+    /// What the agent tells of itself from now on.
+    pub fn set_own(&mut self, own: ServiceMetrics) {
+        self.outputs.set_own(own);
+    }
+
+    /// Now, as everything here is stamped.
+    #[must_use]
+    pub fn now(&self) -> UnixNanos {
+        self.clock.now()
     }
 
     /// Nothing more comes: finishes what is open and flushes until `deadline`.

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::{
     export::{Exporter, prometheus::Scrapes},
-    telemetry::{Aggregator, MetricSettings, Record, Temporality, UnixNanos},
+    telemetry::{
+        Aggregator, MetricSettings, Record, Temporality, UnixNanos,
+        snapshot::{NumberKind, ServiceMetrics},
+    },
 };
 
 /// All readers of metrics and the tables that they read.
@@ -15,6 +18,8 @@ pub(super) struct Readers {
     tables: Vec<Table>,
     periodic: Vec<Periodic>,
     pull: Vec<Pull>,
+    /// What the agent tells of itself.
+    own: Option<ServiceMetrics>,
 }
 
 struct Table {
@@ -29,6 +34,8 @@ struct Periodic {
     interval: Duration,
     due: Instant,
     previous: UnixNanos,
+    /// What the agent told of itself then, metric by metric: for those who want differences.
+    told: Vec<Vec<f64>>,
 }
 
 /// Those who fetch metrics, and when they last did does not matter.
@@ -47,7 +54,14 @@ impl Readers {
     ) {
         let table = self.table(settings);
         let due = Instant::now() + interval;
-        self.periodic.push(Periodic { table, exporter, interval, due, previous: UnixNanos(0) });
+        self.periodic.push(Periodic {
+            table,
+            exporter,
+            interval,
+            due,
+            previous: UnixNanos(0),
+            told: Vec::new(),
+        });
     }
 
     /// One more place where metrics are fetched.
@@ -74,14 +88,34 @@ impl Readers {
         for reader in &mut self.periodic {
             if now >= reader.due {
                 reader.due = now + reader.interval;
-                reader.read(&mut self.tables, unix);
+                reader.read(&mut self.tables, self.own.as_ref(), unix);
             }
             reader.exporter.tick(now);
         }
         for reader in &mut self.pull {
             let Some(table) = self.tables.get_mut(reader.table) else { continue };
-            reader.scrapes.answer(now, || table.aggregator.collect(unix, UnixNanos(0)));
+            reader.scrapes.answer(now, || {
+                let mut snapshot = table.aggregator.collect(unix, UnixNanos(0));
+                snapshot.services.extend(self.own.clone());
+                snapshot
+            });
         }
+    }
+
+    /// Whether somebody reads at the next tick.
+    pub(super) fn are_due(&self, now: Instant) -> bool {
+        self.periodic.iter().any(|reader| now >= reader.due)
+            || self.pull.iter().any(|reader| reader.scrapes.is_asked())
+    }
+
+    /// What the agent tells of itself from now on.
+    pub(super) fn set_own(&mut self, own: ServiceMetrics) {
+        self.own = Some(own);
+    }
+
+    /// Series in all tables.
+    pub(super) fn series(&self) -> usize {
+        self.tables.iter().map(|table| table.aggregator.len()).sum()
     }
 
     /// The last process of a service has ended.
@@ -97,7 +131,7 @@ impl Readers {
     /// Hands out the last values.
     pub(super) fn begin_shutdown(&mut self, deadline: Instant, unix: UnixNanos) {
         for reader in &mut self.periodic {
-            reader.read(&mut self.tables, unix);
+            reader.read(&mut self.tables, self.own.as_ref(), unix);
             reader.exporter.begin_shutdown(deadline);
         }
     }
@@ -114,11 +148,36 @@ impl Readers {
 }
 
 impl Periodic {
-    fn read(&mut self, tables: &mut [Table], unix: UnixNanos) {
+    fn read(&mut self, tables: &mut [Table], own: Option<&ServiceMetrics>, unix: UnixNanos) {
         let Some(table) = tables.get_mut(self.table) else { return };
-        let snapshot = table.aggregator.collect(unix, self.previous);
+        let mut snapshot = table.aggregator.collect(unix, self.previous);
+        if let Some(mut own) = own.cloned() {
+            if table.settings.temporality == Temporality::Delta {
+                self.subtract_told(&mut own);
+            }
+            snapshot.services.push(own);
+        }
         self.previous = unix;
         self.exporter.on_metrics(&snapshot);
+    }
+}
+
+impl Periodic {
+    /// Makes counters of `own` differences from what was told before, and remembers what is told now.
+    fn subtract_told(&mut self, own: &mut ServiceMetrics) {
+        let before = std::mem::take(&mut self.told);
+        for (at, metric) in own.numbers.iter_mut().enumerate() {
+            self.told.push(metric.points.iter().map(|point| point.value).collect());
+            // The same metrics and points come every time, in the same order.
+            let before = before.get(at).filter(|before| before.len() == metric.points.len());
+            if metric.kind != NumberKind::Counter {
+                continue;
+            }
+            for (point, before) in metric.points.iter_mut().zip(before.into_iter().flatten()) {
+                point.value = (point.value - before).max(0.0);
+                point.start = self.previous;
+            }
+        }
     }
 }
 
@@ -129,7 +188,11 @@ mod tests {
     use spantap_protocols::Role;
 
     use super::*;
-    use crate::telemetry::{Aggregation, MetricsSnapshot, span::tests::record};
+    use crate::telemetry::{
+        Aggregation, MetricsSnapshot,
+        snapshot::{NumberMetric, NumberPoint},
+        span::tests::{record, service},
+    };
 
     /// What each collection counted, and since when exemplars are new.
     #[derive(Clone, Default)]
@@ -146,6 +209,68 @@ mod tests {
             let points = snapshot.services.iter().flat_map(|s| &s.metrics).flat_map(|m| &m.points);
             let count = points.map(|point| point.histogram.count).sum();
             self.0.lock().unwrap().push((count, snapshot.previous));
+        }
+
+        fn tick(&mut self, _now: Instant) {}
+
+        fn begin_shutdown(&mut self, _deadline: Instant) {}
+
+        fn shutdown(&mut self, _deadline: Instant) {}
+    }
+
+    #[test]
+    fn what_the_agent_tells_of_itself_is_a_difference_where_that_is_wanted() {
+        let own = |counted: f64, held: f64| {
+            let number = |kind, value| NumberMetric {
+                name: "a",
+                description: "",
+                unit: "",
+                kind,
+                points: vec![NumberPoint { attributes: Vec::new(), start: UnixNanos(1), value }],
+            };
+            let numbers = vec![number(NumberKind::Counter, counted), number(NumberKind::UpDown, held)];
+            ServiceMetrics { service: service(0, "spantap"), metrics: Vec::new(), numbers }
+        };
+        for (temporality, counts, starts) in [
+            (Temporality::Cumulative, [5.0, 7.0, 9.0], [1, 1, 1]),
+            (Temporality::Delta, [5.0, 2.0, 2.0], [1, 10, 20]),
+        ] {
+            let mut readers = Readers::default();
+            let kept = Own::default();
+            let settings = MetricSettings { temporality, ..MetricSettings::default() };
+            readers.add_periodic(settings, Duration::from_secs(1), Box::new(kept.clone()));
+            let start = Instant::now();
+            for (round, counted) in [(1, 5.0), (2, 7.0)] {
+                let now = start + Duration::from_millis(1_100 * round);
+                assert!(readers.are_due(now));
+                readers.set_own(own(counted, 3.0));
+                readers.tick(now, UnixNanos(10 * round));
+                assert!(!readers.are_due(now));
+            }
+            readers.set_own(own(9.0, 4.0));
+            readers.begin_shutdown(start, UnixNanos(30));
+            let told = kept.0.lock().unwrap();
+            assert_eq!(told.iter().map(|told| told.0).collect::<Vec<_>>(), counts);
+            assert_eq!(told.iter().map(|told| told.1).collect::<Vec<_>>(), starts);
+            assert_eq!(told.iter().map(|told| told.2).collect::<Vec<_>>(), [3.0, 3.0, 4.0]);
+        }
+    }
+
+    /// Of each collection a counter, its start, and what is held.
+    #[derive(Clone, Default)]
+    struct Own(Arc<Mutex<Vec<(f64, u64, f64)>>>);
+
+    impl Exporter for Own {
+        fn name(&self) -> &'static str {
+            "own"
+        }
+
+        fn on_record(&mut self, _record: &Record) {}
+
+        fn on_metrics(&mut self, snapshot: &MetricsSnapshot) {
+            let [counter, held] = &snapshot.services[0].numbers[..] else { panic!("two") };
+            let [counter, held] = [counter, held].map(|metric| &metric.points[0]);
+            self.0.lock().unwrap().push((counter.value, counter.start.0, held.value));
         }
 
         fn tick(&mut self, _now: Instant) {}

@@ -118,6 +118,16 @@ impl Summary {
         Self { spans: counts.spans, passed, left_out }
     }
 
+    /// What came in and what became of it, by its words.
+    pub(super) fn passed(&self) -> &[(String, u64)] {
+        &self.passed
+    }
+
+    /// What was left out, by its words.
+    pub(super) fn left_out_rows(&self) -> &[(String, u64)] {
+        &self.left_out
+    }
+
     /// A kernel-side or later loss by its words; for tests.
     pub fn left_out(&self) -> impl Iterator<Item = (&str, u64)> {
         self.left_out.iter().map(|(name, n)| (name.as_str(), *n))

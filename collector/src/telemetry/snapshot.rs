@@ -110,7 +110,7 @@ pub struct NumberMetric {
 /// What numbers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumberKind {
-    /// They only grow; always since their start, whatever temporality a reader asks for.
+    /// They only grow.
     Counter,
     /// They grow and shrink, and their sum over all attributes says something.
     UpDown,
@@ -125,8 +125,8 @@ pub struct NumberPoint {
     pub attributes: Vec<(&'static str, Value)>,
     /// Since when it counts.
     pub start: UnixNanos,
-    /// The number.
-    pub value: u64,
+    /// The number; a count, or a measure in the metric's unit.
+    pub value: f64,
 }
 
 /// The points of one metric.

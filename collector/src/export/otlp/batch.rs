@@ -104,6 +104,11 @@ impl Batcher {
                     self.append(&service.service, body, points, bytes_max).into_iter().for_each(&mut each);
                 });
             }
+            for metric in &service.numbers {
+                let (mut body, points) = (Vec::new(), metric.points.len() as u64);
+                points::put_numbers(&mut body, metric, snapshot);
+                self.append(&service.service, &body, points, bytes_max).into_iter().for_each(&mut each);
+            }
         }
         self.finish().into_iter().for_each(each);
     }

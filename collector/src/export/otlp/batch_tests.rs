@@ -5,7 +5,7 @@ use opentelemetry::trace::{SpanId, SpanKind, TraceFlags, TraceId};
 use opentelemetry_proto::tonic::{
     collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{AnyValue, ArrayValue, KeyValue, any_value},
-    metrics::v1::metric::Data,
+    metrics::v1::{metric::Data, number_data_point},
     trace::v1::Span,
 };
 use proptest::prelude::*;
@@ -14,7 +14,8 @@ use spantap_protocols::{Attributes, Key, Outcome, Role, Value, semconv::key};
 
 use super::*;
 use crate::telemetry::{
-    Aggregation, Aggregator, MetricSettings, TraceIds, UnixNanos,
+    Aggregation, Aggregator, MetricSettings, Temporality, TraceIds, UnixNanos,
+    snapshot::{NumberKind, NumberMetric, NumberPoint},
     span::tests::{record, service},
 };
 
@@ -281,6 +282,57 @@ fn exponential_histograms_decode_to_what_they_were() {
     assert!(base.powi(last) >= 900.0 && base.powi(last - 1) < 900.0);
     assert_eq!(point.exemplars.len(), 1);
     assert_eq!((batches[0].items, points_of(&metric.encode_to_vec())), (2, 2));
+}
+
+#[test]
+fn numbers_decode_to_what_they_were() {
+    let metric = |name, unit, kind, value| NumberMetric {
+        name,
+        description: "what it says",
+        unit,
+        kind,
+        points: vec![NumberPoint {
+            attributes: vec![("reason", Value::Static("late"))],
+            start: UnixNanos(5),
+            value,
+        }],
+    };
+    for (temporality, number) in [(Temporality::Cumulative, 2), (Temporality::Delta, 1)] {
+        let mut snapshot = snapshot(1, 1, Aggregation::Explicit);
+        snapshot.temporality = temporality;
+        snapshot.services[0].numbers = vec![
+            metric("a", "{item}", NumberKind::Counter, 7.0),
+            metric("b", "s", NumberKind::Counter, 0.25),
+            metric("c", "By", NumberKind::UpDown, 9.0),
+            metric("d", "By", NumberKind::Gauge, 10.0),
+        ];
+        let mut batches = Vec::new();
+        Batcher::new(Signal::Metrics).push_snapshot(&snapshot, 2 << 20, |batch| batches.push(batch));
+        let request = ExportMetricsServiceRequest::decode(batches[0].body.clone()).unwrap();
+        assert_eq!(request.encode_to_vec(), batches[0].body, "canonical, down to the byte");
+        let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+        let found: Vec<_> = metrics[1..]
+            .iter()
+            .map(|metric| match &metric.data {
+                Some(Data::Sum(sum)) => (&sum.data_points[0], sum.aggregation_temporality, sum.is_monotonic),
+                Some(Data::Gauge(gauge)) => (&gauge.data_points[0], 0, false),
+                other => panic!("{other:?}"),
+            })
+            .map(|(point, temporality, is_monotonic)| {
+                assert_eq!((point.start_time_unix_nano, point.attributes[0].key.as_str()), (5, "reason"));
+                (point.value.unwrap(), temporality, is_monotonic)
+            })
+            .collect();
+        let expected = [
+            (number_data_point::Value::AsInt(7), number, true),
+            (number_data_point::Value::AsDouble(0.25), number, true),
+            (number_data_point::Value::AsInt(9), 2, false),
+            (number_data_point::Value::AsInt(10), 0, false),
+        ];
+        assert_eq!(found, expected);
+        let points: u64 = metrics.iter().map(|metric| points_of(&metric.encode_to_vec())).sum();
+        assert_eq!((batches[0].items, points), (5, 5));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
 use crate::telemetry::{
     MetricsSnapshot, Temporality, UnixNanos,
     histogram::{Buckets, Exemplar, Exponential},
-    snapshot::{HistogramPoint, MetricPoints},
+    snapshot::{HistogramPoint, MetricPoints, NumberKind, NumberMetric, NumberPoint},
 };
 
 /// A metric with many series is written as several `Metric`s of about this size, so that requests can be cut between.
@@ -41,10 +41,12 @@ pub(super) fn for_each_metric(
 const METRIC_NAME: u8 = 0x0a;
 const METRIC_DESCRIPTION: u8 = 0x12;
 const METRIC_UNIT: u8 = 0x1a;
+const METRIC_GAUGE: u8 = 0x2a;
+const METRIC_SUM: u8 = 0x3a;
 const METRIC_HISTOGRAM: u8 = 0x4a;
 const METRIC_EXPONENTIAL: u8 = 0x52;
 /// The kinds of data that a metric may hold; in each, [`DATA_POINTS`] are its points.
-pub(super) const METRIC_DATA: [u8; 2] = [METRIC_HISTOGRAM, METRIC_EXPONENTIAL];
+pub(super) const METRIC_DATA: [u8; 4] = [METRIC_GAUGE, METRIC_SUM, METRIC_HISTOGRAM, METRIC_EXPONENTIAL];
 pub(super) const DATA_POINTS: u8 = 0x0a;
 const DATA_TEMPORALITY: u8 = 0x10;
 
@@ -59,11 +61,60 @@ fn put_metric(out: &mut Vec<u8>, metric: &MetricPoints, points: &[u8], temporali
     };
     put_head(out, data, points.len() + 2);
     out.extend_from_slice(points);
-    let temporality = match temporality {
+    out.extend([DATA_TEMPORALITY, temporality_of(temporality)]);
+}
+
+fn temporality_of(temporality: Temporality) -> u8 {
+    match temporality {
         Temporality::Delta => 1,
         Temporality::Cumulative => 2,
+    }
+}
+
+const SUM_IS_MONOTONIC: u8 = 0x18;
+
+/// `NumberDataPoint`.
+mod number {
+    pub(super) const START: u8 = 0x11;
+    pub(super) const TIME: u8 = 0x19;
+    pub(super) const AS_DOUBLE: u8 = 0x21;
+    pub(super) const AS_INT: u8 = 0x31;
+    pub(super) const ATTRIBUTES: u8 = 0x3a;
+}
+
+/// The body of the `Metric` message of plain numbers. There are some hundred points at most.
+pub(super) fn put_numbers(out: &mut Vec<u8>, metric: &NumberMetric, snapshot: &MetricsSnapshot) {
+    let (mut points, mut point_body) = (Vec::new(), Vec::new());
+    for point in &metric.points {
+        point_body.clear();
+        put_number(&mut point_body, point, metric.unit, snapshot.time);
+        put_bytes(&mut points, DATA_POINTS, &point_body);
+    }
+    put_text(out, METRIC_NAME, metric.name);
+    put_text(out, METRIC_DESCRIPTION, metric.description);
+    put_text(out, METRIC_UNIT, metric.unit);
+    // Only counters are ever differences.
+    let sum: &[u8] = match metric.kind {
+        NumberKind::Gauge => return put_bytes(out, METRIC_GAUGE, &points),
+        NumberKind::Counter => &[DATA_TEMPORALITY, temporality_of(snapshot.temporality), SUM_IS_MONOTONIC, 1],
+        NumberKind::UpDown => &[DATA_TEMPORALITY, temporality_of(Temporality::Cumulative)],
     };
-    out.extend([DATA_TEMPORALITY, temporality]);
+    put_head(out, METRIC_SUM, points.len() + sum.len());
+    out.extend_from_slice(&points);
+    out.extend_from_slice(sum);
+}
+
+fn put_number(out: &mut Vec<u8>, point: &NumberPoint, unit: &str, time: UnixNanos) {
+    put_fixed64(out, number::START, point.start.0);
+    put_fixed64(out, number::TIME, time.max(point.start).0);
+    // Counts are whole; only time is not.
+    match unit {
+        "s" => put_double(out, number::AS_DOUBLE, point.value),
+        _ => put_fixed64(out, number::AS_INT, point.value as u64),
+    }
+    for (name, value) in &point.attributes {
+        put_attribute(out, number::ATTRIBUTES, name, value);
+    }
 }
 
 /// `HistogramDataPoint`.

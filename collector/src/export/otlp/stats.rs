@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
-use super::settings::Signal;
+use super::settings::{Protocol, Signal};
 
 /// Why items were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,7 @@ impl DropReason {
 #[derive(Debug)]
 pub struct DestinationStats {
     signal: Signal,
+    protocol: Protocol,
     endpoint: String,
     received: AtomicU64,
     exported: AtomicU64,
@@ -79,12 +80,14 @@ pub struct DestinationStats {
     bytes: AtomicU64,
     dropped_attributes: AtomicU64,
     failing: AtomicBool,
+    in_flight: AtomicU64,
 }
 
 impl DestinationStats {
-    pub(in crate::export) fn new(signal: Signal, endpoint: String) -> Self {
+    pub(in crate::export) fn new(signal: Signal, protocol: Protocol, endpoint: String) -> Self {
         Self {
             signal,
+            protocol,
             endpoint,
             received: AtomicU64::new(0),
             exported: AtomicU64::new(0),
@@ -94,6 +97,7 @@ impl DestinationStats {
             bytes: AtomicU64::new(0),
             dropped_attributes: AtomicU64::new(0),
             failing: AtomicBool::new(false),
+            in_flight: AtomicU64::new(0),
         }
     }
 
@@ -101,6 +105,18 @@ impl DestinationStats {
     #[must_use]
     pub fn signal(&self) -> Signal {
         self.signal
+    }
+
+    /// How they go.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Spans or points in the request that is being sent, or that waits to be sent again.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
     }
 
     /// Where they go, without secrets.
@@ -185,6 +201,10 @@ impl DestinationStats {
         self.received.fetch_add(items, Relaxed);
     }
 
+    pub(super) fn set_in_flight(&self, items: u64) {
+        self.in_flight.store(items, Relaxed);
+    }
+
     pub(super) fn count_exported(&self, items: u64, bytes: usize) {
         self.exported.fetch_add(items, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
@@ -230,7 +250,8 @@ mod tests {
 
     #[test]
     fn summary_names_every_reason_that_took_something() {
-        let stats = DestinationStats::new(Signal::Traces, "http://a:4318/v1/traces".to_owned());
+        let stats =
+            DestinationStats::new(Signal::Traces, Protocol::Grpc, "http://a:4318/v1/traces".to_owned());
         assert_eq!(stats.undelivered(), None);
         stats.count_received(10);
         stats.count_exported(4, 2048);

@@ -75,7 +75,7 @@ impl Probes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::otlp::settings::Signal;
+    use crate::export::otlp::settings::{Protocol, Signal};
 
     #[test]
     fn alive_while_the_pipeline_moves() {
@@ -92,7 +92,8 @@ mod tests {
     fn ready_once_attached_and_while_backends_take_what_comes() {
         let (probes, now) = (Probes::default(), Instant::now());
         assert_eq!(probes.is_ready(now), (false, "not attached yet\n".to_owned()));
-        let stats = Arc::new(DestinationStats::new(Signal::Traces, "http://b:4318/v1/traces".into()));
+        let stats =
+            Arc::new(DestinationStats::new(Signal::Traces, Protocol::Grpc, "http://b:4318/v1/traces".into()));
         probes.attached(vec![Arc::clone(&stats)]);
         assert_eq!(
             probes.is_ready(now),

@@ -54,6 +54,12 @@ impl Scraper {
 }
 
 impl Scrapes {
+    /// Whether somebody waits.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
     /// Answers all that wait, with one snapshot.
     pub fn answer(&mut self, now: Instant, collect: impl FnOnce() -> MetricsSnapshot) {
         // An old snapshot may be large; nobody needs it but those who are reading it.

@@ -21,7 +21,7 @@ fn snapshot() -> MetricsSnapshot {
     other.service = service(2, "cart");
     metrics.record(&other);
     let mut snapshot = metrics.collect(UnixNanos(1_700_000_009_000_000_000), UnixNanos(0));
-    let point = |reason, value| NumberPoint {
+    let point = |reason, value: f64| NumberPoint {
         attributes: vec![("error.type", Value::Static(reason))],
         start: UnixNanos(1_700_000_000_000_000_000),
         value,
@@ -32,14 +32,14 @@ fn snapshot() -> MetricsSnapshot {
             description: "Two \"lines\"\nof help.",
             unit: "{span}",
             kind: NumberKind::Counter,
-            points: vec![point("queue_full", 3), point("a\"b", 0)],
+            points: vec![point("queue_full", 3.0), point("a\"b", 0.0)],
         },
         NumberMetric {
             name: "spantap.test.size",
             description: "Bytes.",
             unit: "By",
             kind: NumberKind::Gauge,
-            points: vec![NumberPoint { attributes: Vec::new(), start: UnixNanos(0), value: 7 }],
+            points: vec![NumberPoint { attributes: Vec::new(), start: UnixNanos(0), value: 7.5 }],
         },
     ];
     snapshot
