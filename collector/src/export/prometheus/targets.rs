@@ -8,7 +8,7 @@
 //! `instance`: then that of the scrape stands, which is the node. (The collector gives an empty one, with which
 //! `honor_labels` would make one series of those of all nodes.)
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use spantap_protocols::{Value, semconv::key};
 
@@ -32,7 +32,8 @@ pub(super) fn targets(services: &[ServiceMetrics], with_scope: bool) -> Vec<Targ
     for name in &named {
         *count.entry(name).or_default() += 1;
     }
-    let target = |(service, name): (&ServiceMetrics, &(String, String))| {
+    let mut given = HashSet::new();
+    let mut target = |(service, name): (&ServiceMetrics, &(String, String))| {
         let attributes = &service.service.attributes;
         let info =
             names::labels(attributes.iter().map(|(key, value)| (key.as_str(), value)), &["job", "instance"]);
@@ -40,7 +41,11 @@ pub(super) fn targets(services: &[ServiceMetrics], with_scope: bool) -> Vec<Targ
         names::put_escaped(&mut labels, &name.0, true);
         labels.push('"');
         let shared = count.get(name).is_some_and(|services| *services > 1);
-        let instance = if shared { format!("{:016x}", hash(&info)) } else { name.1.clone() };
+        let mut instance = if shared { format!("{:016x}", hash(&info)) } else { name.1.clone() };
+        // All that they say is the same as text: only their order is left.
+        while shared && !given.insert((name.0.clone(), instance.clone())) {
+            instance.push('+');
+        }
         if !instance.is_empty() {
             labels.push_str(",instance=\"");
             names::put_escaped(&mut labels, &instance, true);
@@ -56,7 +61,7 @@ pub(super) fn targets(services: &[ServiceMetrics], with_scope: bool) -> Vec<Targ
         }
         Target { labels, info }
     };
-    services.iter().zip(&named).map(target).collect()
+    services.iter().zip(&named).map(&mut target).collect()
 }
 
 fn job(service: &Service) -> String {
@@ -116,6 +121,8 @@ mod tests {
         assert_ne!(found[0].labels, found[1].labels);
         let turned = targets(&[of("/b"), of("/a")], true);
         assert_eq!([&turned[1], &turned[0]], [&found[0], &found[1]]);
+        let same = targets(&[of("/a"), of("/a")], false);
+        assert_ne!(same[0].labels, same[1].labels, "a scrape must not have a series twice");
         assert!(found[2].labels.contains(r#"job="shop",otel_scope_name="spantap""#), "{found:?}");
     }
 }
