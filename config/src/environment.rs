@@ -71,6 +71,11 @@ impl Config {
         let exporters = reader.exporters(Signal::Metrics);
         config.meter_provider.readers = exporters.into_iter().map(|to| reader.periodic(to)).collect();
         config.meter_provider.pull = reader.pull();
+        reader.set("OTEL_METRICS_EXEMPLAR_FILTER", &mut config.meter_provider.exemplars, |text| match text {
+            "trace_based" => Ok(true),
+            "always_off" => Ok(false),
+            _ => Err("expected trace_based or always_off".to_owned()),
+        });
         if reader.errors.is_empty() {
             Ok(FromEnvironment { config, warnings: reader.warnings })
         } else {
@@ -499,7 +504,9 @@ mod tests {
             (name, "console, prometheus"),
             ("OTEL_EXPORTER_PROMETHEUS_HOST", "0.0.0.0"),
             ("OTEL_EXPORTER_PROMETHEUS_PORT", "0"),
+            ("OTEL_METRICS_EXEMPLAR_FILTER", "always_off"),
         ]);
+        assert!(!from.config.meter_provider.exemplars);
         let [pull] = &from.config.meter_provider.pull[..] else { panic!("one") };
         assert_eq!((pull.host.as_str(), pull.port, from.warnings.len()), ("0.0.0.0", 9464, 1));
         assert_eq!(from.config.meter_provider.readers.len(), 1);

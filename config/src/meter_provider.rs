@@ -8,12 +8,20 @@ use crate::field::{Field, Section, TIMEOUT_MILLIS_MAX};
 use crate::pull_reader::PullReader;
 
 /// Destinations of metrics.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MeterProvider {
     /// Those that are given metrics at an interval, in the order of the file.
     pub readers: Vec<MetricReader>,
     /// Those that fetch them. Without any reader no metrics are made.
     pub pull: Vec<PullReader>,
+    /// Whether values are given exemplars, which are exported spans. Default true.
+    pub exemplars: bool,
+}
+
+impl Default for MeterProvider {
+    fn default() -> Self {
+        Self { readers: Vec::new(), pull: Vec::new(), exemplars: true }
+    }
 }
 
 /// One destination of metrics.
@@ -132,14 +140,18 @@ const CARDINALITY_MAX: u64 = 1_000_000;
 impl MeterProvider {
     pub(crate) fn read(field: &Field<'_>) -> Option<Self> {
         let mut section = field.section()?;
-        section.unsupported(&["views", "exemplar_filter", "meter_configurator/development"]);
+        section.unsupported(&["views", "meter_configurator/development"]);
+        let mut provider = Self::default();
+        section.set("exemplar_filter", &mut provider.exemplars, |field| {
+            // `always_on` would point at spans that nobody can look up.
+            field.choice(&[("trace_based", true), ("always_off", false)])
+        });
         let readers = section.required("readers").and_then(|field| Some((field.list()?, field)));
         section.finish();
         let (list, field) = readers?;
         if list.is_empty() {
             field.problem(ProblemKind::Missing("periodic` or `pull".to_owned()), None);
         }
-        let mut provider = Self::default();
         for field in &list {
             let Some(mut kinds) = field.section() else { continue };
             let chosen = kinds.one_of(&["periodic", "pull"]);

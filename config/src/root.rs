@@ -47,7 +47,7 @@ impl Default for Config {
             tracer_provider: TracerProvider { processors: vec![BatchProcessor::new(Exporter::Console)] },
             meter_provider: MeterProvider {
                 readers: vec![MetricReader::new(Exporter::Console)],
-                pull: Vec::new(),
+                ..MeterProvider::default()
             },
             spantap: Spantap::default(),
         }

@@ -358,6 +358,20 @@ fn pull_readers_are_read_and_their_mistakes_told() {
 }
 
 #[test]
+fn exemplars_can_be_left_out_and_are_never_of_spans_that_nobody_has() {
+    let with = |filter: &str| {
+        format!(
+            "meter_provider: {{exemplar_filter: {filter}, readers: [{{periodic: {{exporter: {{console: }}}}}}]}}\n"
+        )
+    };
+    for (filter, expected) in [("trace_based", true), ("always_off", false)] {
+        let config = check(&format!("file_format: \"1.1\"\n{}", with(filter))).unwrap();
+        assert_eq!(config.meter_provider.exemplars, expected);
+    }
+    assert!(said(&with("always_on")).contains("expected trace_based or always_off"));
+}
+
+#[test]
 fn cardinality_limits_are_of_histograms_or_of_everything() {
     let with = |limits: &str| {
         format!(

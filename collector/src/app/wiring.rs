@@ -157,7 +157,7 @@ fn common_metric_settings(
         series_max: config.spantap.limits.metric_series,
         idle_ns: standard.idle_ns.max(ended_ns),
         ended_ns,
-        exemplars: has_spans,
+        exemplars: has_spans && config.meter_provider.exemplars,
         older: older_names(config.spantap.semconv_stability_opt_in),
         ..standard
     }
