@@ -12,6 +12,7 @@ use crate::limits::Limits;
 use crate::protocols::Protocols;
 use crate::resource::Resource;
 use crate::routes::Routes;
+use crate::sampling::Sampling;
 use crate::stability::StabilityOptIn;
 use crate::stdout::Stdout;
 use crate::suggest;
@@ -29,6 +30,8 @@ pub struct Spantap {
     pub protocols: Protocols,
     /// How paths become routes.
     pub routes: Routes,
+    /// Which spans are kept for what they are, and how many at most.
+    pub sampling: Sampling,
     /// Which older names of attributes and metrics are emitted too.
     pub semconv_stability_opt_in: StabilityOptIn,
     /// What a `console` exporter writes.
@@ -47,6 +50,7 @@ impl Default for Spantap {
             discovery: Discovery::default(),
             protocols: Protocols::default(),
             routes: Routes::default(),
+            sampling: Sampling::default(),
             semconv_stability_opt_in: StabilityOptIn::default(),
             stdout: Stdout::default(),
             limits: Limits::default(),
@@ -78,6 +82,7 @@ impl Spantap {
         section.set("discovery", &mut spantap.discovery, Discovery::read);
         section.set("protocols", &mut spantap.protocols, |field| Protocols::read(field, protocol_names));
         section.set("routes", &mut spantap.routes, Routes::read);
+        section.set("sampling", &mut spantap.sampling, Sampling::read);
         section.set("semconv_stability_opt_in", &mut spantap.semconv_stability_opt_in, StabilityOptIn::read);
         section.set("stdout", &mut spantap.stdout, Stdout::read);
         section.set("limits", &mut spantap.limits, Limits::read);

@@ -31,7 +31,7 @@ use crate::{
     discovery::{Change, Placement, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts},
     export::Pressure,
     kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Verdicts, Way, Weight},
-    processors::Processors,
+    processors::{Processors, Sampling},
     telemetry::Clock,
 };
 
@@ -105,6 +105,7 @@ impl Agent {
                 wiring::route_settings(&config.spantap.routes),
                 wiring::older_names(config.spantap.semconv_stability_opt_in),
             ),
+            Sampling::new(&config.tracer_provider.sampler, &config.spantap.sampling),
             outputs,
             Clock::system(),
         );

@@ -18,7 +18,7 @@ use super::wiring::Outputs;
 use crate::{
     connection::{Finished, Table},
     discovery::{Change, Instrumented, Selection, Services, Wanted, instrumented::Evidence},
-    processors::{Processors, Verdict},
+    processors::{Processors, Sampling, Verdict, sampling::Fate},
     telemetry::{self, Clock, Endpoints, IdGenerator, Record},
 };
 
@@ -35,12 +35,13 @@ pub enum Naming {
     Fixed(CompactString),
 }
 
-/// Event -> connection table -> record -> processors -> exporters.
+/// Event -> connection table -> record -> processors -> sampling -> exporters.
 pub struct Pipeline {
     table: Table,
     services: Services,
     naming: Naming,
     processors: Processors,
+    sampling: Sampling,
     outputs: Outputs,
     clock: Clock,
     ids: IdGenerator,
@@ -78,6 +79,7 @@ impl Pipeline {
         services: Services,
         naming: Naming,
         processors: Processors,
+        sampling: Sampling,
         outputs: Outputs,
         clock: Clock,
     ) -> Self {
@@ -86,6 +88,7 @@ impl Pipeline {
             services,
             naming,
             processors,
+            sampling,
             outputs,
             clock,
             ids: IdGenerator::new(),
@@ -139,6 +142,9 @@ impl Pipeline {
         self.clock.refresh();
         self.table.on_tick(now_boot_ns, &mut self.finished);
         self.pass_on();
+        for record in self.sampling.turn(BootNanos(now_boot_ns)) {
+            self.give(&record);
+        }
         let (services, selection) = (&mut self.services, &mut self.selection);
         let instrumented = &mut self.instrumented;
         self.ended.retain(|&(at, tgid)| {
@@ -161,6 +167,9 @@ impl Pipeline {
     pub fn shutdown(&mut self, deadline: Instant) {
         self.table.finish(&mut self.finished);
         self.pass_on();
+        for record in self.sampling.release() {
+            self.give(&record);
+        }
         self.outputs.shutdown(deadline, self.clock.now());
     }
 
@@ -195,6 +204,12 @@ impl Pipeline {
     #[must_use]
     pub fn processors(&self) -> &Processors {
         &self.processors
+    }
+
+    /// Sampling, for its counters.
+    #[must_use]
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
     }
 
     /// What became of finished exchanges.
@@ -310,13 +325,22 @@ impl Pipeline {
                 return;
             }
             record.is_span = false;
-        }
-        if record.is_span {
-            self.counts.spans += 1;
-        } else {
             self.counts.metrics_only += 1;
+            return self.give(&record);
         }
-        self.outputs.on_record(&record);
+        match self.sampling.decide(&mut record) {
+            Fate::Decided => self.give(&record),
+            Fate::Waits(waiting) => {
+                if let Some(left_out) = self.sampling.hold(waiting, record) {
+                    self.give(&left_out);
+                }
+            }
+        }
+    }
+
+    fn give(&mut self, record: &Record) {
+        self.counts.spans += u64::from(record.is_span);
+        self.outputs.on_record(record);
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     connection::Table,
     discovery::Services,
-    processors::Processors,
+    processors::{Processors, Sampling},
     replay::{Replay, ReplayError},
     telemetry::Clock,
 };
@@ -56,6 +56,7 @@ pub fn replay(
             wiring::route_settings(&config.spantap.routes),
             wiring::older_names(config.spantap.semconv_stability_opt_in),
         ),
+        Sampling::new(&config.tracer_provider.sampler, &config.spantap.sampling),
         outputs,
         Clock::fixed(0),
     );

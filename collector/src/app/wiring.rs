@@ -150,6 +150,7 @@ impl Outputs {
                 aggregator: metrics::Aggregator::new(metrics::MetricSettings {
                     temporality,
                     older: older_names(config.spantap.semconv_stability_opt_in),
+                    exemplars: !outputs.spans.is_empty(),
                     ..Default::default()
                 }),
                 exporter,

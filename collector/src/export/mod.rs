@@ -57,6 +57,12 @@ impl Exporters {
         self.0.push(exporter);
     }
 
+    /// True if there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// To each exporter, as what it is.
     pub fn on_record(&mut self, record: &Record) {
         for exporter in &mut self.0 {

@@ -37,6 +37,8 @@ pub struct MetricSettings {
     pub idle_ns: u64,
     /// Records count into the older metrics of these conventions too.
     pub older: OlderNames,
+    /// Buckets name a span. Only if spans are exported anywhere.
+    pub exemplars: bool,
 }
 
 impl Default for MetricSettings {
@@ -47,6 +49,7 @@ impl Default for MetricSettings {
             series_max: 20_000,
             idle_ns: 3_600_000_000_000,
             older: OlderNames::default(),
+            exemplars: true,
         }
     }
 }
@@ -110,6 +113,7 @@ impl Aggregator {
     }
 
     fn count(&mut self, record: &Record, metric: &'static Metric) {
+        let exemplars = self.settings.exemplars;
         let picked = Picked::of(record, metric);
         let hash = picked.hash(&self.hasher, record.service.id, metric);
         let found = self.series.find_mut(hash, |series| {
@@ -118,8 +122,8 @@ impl Aggregator {
                 && picked.matches(series)
         });
         match found {
-            Some(series) => series.record(record),
-            None => self.insert(record, metric, hash, &picked).record(record),
+            Some(series) => series.record(record, exemplars),
+            None => self.insert(record, metric, hash, &picked).record(record, exemplars),
         }
     }
 
@@ -242,11 +246,11 @@ impl Aggregator {
 }
 
 impl Series {
-    fn record(&mut self, record: &Record) {
+    fn record(&mut self, record: &Record, exemplars: bool) {
         // Every metric so far is a duration.
         let value = self.metric.duration(record.duration_ns());
         // An exemplar is a span that somebody can look up.
-        let exemplar = (record.is_span && record.trace.flags.is_sampled()).then_some(Exemplar {
+        let exemplar = (exemplars && record.is_span && record.trace.flags.is_sampled()).then_some(Exemplar {
             value,
             time: record.end,
             trace_id: record.trace.trace_id,
@@ -390,14 +394,16 @@ mod tests {
 
     #[test]
     fn what_is_only_counted_is_no_example() {
-        let mut metrics = aggregator(3, 5);
-        let mut record = record(Role::Server, 200);
-        record.is_span = false;
-        metrics.record(&record);
-        let snapshot = metrics.collect(now());
-        let histogram = &snapshot.services[0].metrics[0].points[0].histogram;
-        assert_eq!(histogram.count, 1);
-        assert!(histogram.exemplars.iter().all(Option::is_none));
+        for (is_span, exemplars) in [(false, true), (true, false)] {
+            let mut metrics = Aggregator::new(MetricSettings { exemplars, ..MetricSettings::default() });
+            let mut record = record(Role::Server, 200);
+            record.is_span = is_span;
+            metrics.record(&record);
+            let snapshot = metrics.collect(now());
+            let histogram = &snapshot.services[0].metrics[0].points[0].histogram;
+            assert_eq!(histogram.count, 1);
+            assert!(histogram.exemplars.iter().all(Option::is_none));
+        }
     }
 
     #[test]
