@@ -128,6 +128,10 @@ impl Pipeline {
                 self.selection.know(open.tgid, open.parent, &open.comm);
             }
             Event::ConnectFailed(failed) => {
+                if matches!(self.naming, Naming::Processes) {
+                    self.services.of_child(failed.tgid, failed.parent, &failed.comm);
+                    self.selection.know(failed.tgid, failed.parent, &failed.comm);
+                }
                 let reason = failed.errno.map(std::io::Error::from_raw_os_error);
                 tracing::debug!(pid = failed.tgid.0, peer = %failed.peer, ?reason, "a connection failed");
             }

@@ -18,6 +18,7 @@ use crate::{
 
 /// Counters of the connection layer that are losses; the others say what passed, and which bytes nobody needed.
 const LOSSES: &[&str] = &[
+    "failed_connects_unknown",
     "dropped_messages",
     "cut_heads",
     "evicted_streams",

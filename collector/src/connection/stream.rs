@@ -37,6 +37,8 @@ pub(super) struct Stream {
     pub(super) active_at: BootNanos,
     /// Memory owned when last looked at.
     pub(super) footprint: usize,
+    /// What it speaks was told to [`super::refused`].
+    pub(super) is_told: bool,
     /// True while every byte since the first one was seen by the same parser, or by none.
     intact: bool,
     lanes: Lanes,
@@ -96,6 +98,7 @@ impl Stream {
             tgid: birth.tgid,
             active_at: birth.at,
             footprint: 0,
+            is_told: false,
             intact: birth.from_start,
             lanes: Lanes::new(birth.from_zero),
             state,

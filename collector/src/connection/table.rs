@@ -31,6 +31,7 @@ use super::{
     driver::Shared,
     queue::Spare,
     reassembly::HELD_NS,
+    refused::Refused,
     stream::{Birth, Ending, Stream},
     verdict::Verdicts,
 };
@@ -111,6 +112,7 @@ pub struct Table {
     footprint: usize,
     /// See [`Table::know_tls_watch`].
     tls_watched_since: Arc<AtomicU64>,
+    refused: Refused,
     shared: Shared,
 }
 
@@ -137,6 +139,7 @@ impl Table {
             connections,
             footprint: 0,
             tls_watched_since: Arc::new(AtomicU64::new(u64::MAX)),
+            refused: Refused::default(),
             shared,
         }
     }
@@ -157,7 +160,10 @@ impl Table {
             }
             Event::Open(open) => self.on_open(open),
             Event::Close(close) => self.on_close(close, out),
-            Event::ConnectFailed(_) => self.shared.counters.failed_connects += 1,
+            Event::ConnectFailed(failed) => {
+                self.shared.counters.failed_connects += 1;
+                self.refused.on_failed(*failed, &mut self.shared.counters, out);
+            }
             // Its sockets are closed by the kernel, which is reported by itself.
             Event::Process(_) => self.shared.counters.process_events += 1,
         }
@@ -170,6 +176,7 @@ impl Table {
         self.expire_streams(now, out);
         let idle_ns = nanoseconds(self.settings.connection_idle);
         self.connections.expire(now, idle_ns, &mut self.shared.counters);
+        self.refused.expire(now, &mut self.shared.counters);
     }
 
     /// Nothing more will come, as at the end of a recording: gives up all waiting and forgets all streams.
@@ -179,6 +186,7 @@ impl Table {
         while let Some(slot) = self.stream_use.first() {
             self.end_stream(slot, BootNanos(0), Ending::Unseen, out);
         }
+        self.refused.finish(&mut self.shared.counters);
     }
 
     /// What the kernel side is to leave out, since the last call.
@@ -347,9 +355,10 @@ impl Table {
         if self.shared.exchanges.is_empty() {
             return;
         }
-        if let Some(stream) = self.streams.get(slot) {
+        if let Some(stream) = self.streams.get_mut(slot) {
             let connection = stream.connection.and_then(|slot| self.connections.get(slot));
             let info = connection.and_then(|connection| connection.info.as_ref());
+            learn(&mut self.refused, stream, info, &mut self.shared, out);
             deliver(&mut self.shared.exchanges, stream, info, &mut self.shared.counters, out);
         }
     }
@@ -360,6 +369,7 @@ impl Table {
         let info = connection.and_then(|connection| connection.info.clone());
         let Some(mut stream) = self.remove_stream(slot) else { return };
         stream.end(at, ending, &mut self.shared);
+        learn(&mut self.refused, &mut stream, info.as_ref(), &mut self.shared, out);
         deliver(&mut self.shared.exchanges, &stream, info.as_ref(), &mut self.shared.counters, out);
     }
 
@@ -375,6 +385,22 @@ impl Table {
         }
         Some(stream)
     }
+}
+
+/// What a stream's first exchange says of its client.
+fn learn(
+    refused: &mut Refused,
+    stream: &mut Stream,
+    info: Option<&Info>,
+    shared: &mut Shared,
+    out: &mut Vec<Finished>,
+) {
+    if stream.is_told {
+        return;
+    }
+    let (Some(info), Some(exchange)) = (info, shared.exchanges.first()) else { return };
+    stream.is_told = true;
+    refused.learn(stream.tgid, info, exchange, &mut shared.counters, out);
 }
 
 fn deliver(
