@@ -38,6 +38,9 @@ pub struct Spantap {
     pub stdout: Stdout,
     /// What is held in memory at most.
     pub limits: Limits,
+    /// So long after the last byte an exchange without (all of) its response has failed, with `error.type` `timeout`; what
+    /// comes later is not its response any more. Default 10 min.
+    pub exchange_timeout: Duration,
     /// How long the agent may take to flush its queues when it is told to stop. Default 5 s.
     pub shutdown_timeout: Duration,
 }
@@ -54,10 +57,14 @@ impl Default for Spantap {
             semconv_stability_opt_in: StabilityOptIn::default(),
             stdout: Stdout::default(),
             limits: Limits::default(),
+            exchange_timeout: EXCHANGE_TIMEOUT_MAX,
             shutdown_timeout: Duration::from_secs(5),
         }
     }
 }
+
+/// A connection that has been silent for so long is forgotten anyway.
+const EXCHANGE_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 impl Spantap {
     /// Reads the value of `distribution`.
@@ -86,6 +93,9 @@ impl Spantap {
         section.set("semconv_stability_opt_in", &mut spantap.semconv_stability_opt_in, StabilityOptIn::read);
         section.set("stdout", &mut spantap.stdout, Stdout::read);
         section.set("limits", &mut spantap.limits, Limits::read);
+        section.set("exchange_timeout", &mut spantap.exchange_timeout, |field| {
+            field.duration(Duration::from_secs(1)..=EXCHANGE_TIMEOUT_MAX)
+        });
         section.set("shutdown_timeout", &mut spantap.shutdown_timeout, |field| {
             field.duration(Duration::ZERO..=Duration::from_secs(600))
         });

@@ -144,6 +144,7 @@ fn each_mistake_has_its_message() {
         (ours("semconv_stability_opt_in: http/old"), "names conventions that are not known"),
         (ours("routes: {unmatched: false}"), "expected heuristic, wildcard or off, found the boolean `false`"),
         (ours("stdout: {format: json}"), "expected pretty, otlp-json or none"),
+        (ours("exchange_timeout: 1h"), "out of range, expected 1s to 10m"),
         (ours("shutdown_timeout: 1d"), "out of range, expected 0s to 10m"),
         (ours("discovery: {exclude: [{executable: \"\"}]}"), "exclude[0].executable: is empty"),
         (ours("discovery: {exclude: [{}]}"), "give at least one of executable"),

@@ -2,15 +2,18 @@
 //! asked, and none where it is not.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
     process::Command,
+    sync::mpsc,
     thread,
+    time::Duration,
 };
 
 use spantap_tests::{
     agent::{Agent, Finished},
-    client::{curl, fetch},
+    client::{Socket, curl, fetch},
+    config::ConfigFile,
     machine,
     nginx::Nginx,
     otlp::{Kind, Span},
@@ -163,5 +166,61 @@ fn a_server_that_resets_or_hangs_up_makes_errors() {
         let [span] = found[..] else { panic!("{path}: {found:?}") };
         assert_eq!((span.status(), span.get("error.type")), (0, "connection_closed"), "{span}");
         assert!(span.is_error, "{span}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_in_time_makes_an_error_once() {
+    let Some(_turn) = machine::ready(&["curl"]) else { return };
+    let config = ConfigFile::new("file_format: \"1.1\"\ndistribution: {spantap: {exchange_timeout: 1s}}\n");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let agent = Agent::start_with(|command| {
+        command.args(["--config", config.name()]);
+    });
+    let (answer, told) = mpsc::channel();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the client comes");
+        let mut head = [0; 4096];
+        for _ in 0..3 {
+            let _ = stream.read(&mut head).expect("a request");
+            told.recv().expect("the test goes on");
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("the client is there");
+        }
+        // Not closed before the client is gone.
+        let _ = stream.read(&mut head);
+    });
+    let mut socket = Socket::connect(port);
+    let request = socket.request("GET", "/late");
+    socket.send(request.as_bytes());
+    let is_asked = |span: &Span, path: &str| span.path() == path && span.is_at(port);
+    agent.wait_for(2, |span| is_asked(span, "/late"));
+    answer.send(()).expect("the server waits");
+    assert_eq!(socket.response(), (200, 2));
+    for path in ["/soon", "/then"] {
+        // A connection that is joined in its middle is understood again after a pause between two requests.
+        thread::sleep(Duration::from_millis(300));
+        let request = socket.request("GET", path);
+        socket.send(request.as_bytes());
+        answer.send(()).expect("the server waits");
+        assert_eq!(socket.response(), (200, 2));
+    }
+    drop(socket);
+    server.join().expect("the server has served");
+    agent.wait_for(2, |span| is_asked(span, "/then"));
+    let finished = agent.finish();
+    finished.accounts.assert_nothing_lost();
+    // The late answer is nobody's, so that a client's next request is not trusted with one.
+    let soon = finished.select(|span| is_asked(span, "/soon"));
+    assert!(soon.len() <= 2 && soon.iter().all(|span| span.status() == 200 && !span.is_error), "{soon:?}");
+    for (path, status, error) in [("/late", 0, "timeout"), ("/then", 200, "")] {
+        let spans = finished.select(|span| is_asked(span, path));
+        let mut kinds: Vec<Kind> = spans.iter().map(|span| span.kind).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, [Kind::Server, Kind::Client], "{path}: {spans:?}");
+        for span in spans {
+            assert_eq!((span.status(), span.get("error.type"), span.is_error), (status, error, status == 0));
+            assert_eq!(span.milliseconds() >= 1000.0, status == 0, "{span}");
+        }
     }
 }

@@ -98,7 +98,7 @@ impl Agent {
         let mut common = services::common_attributes();
         add_configured(&mut common, &config.spantap.resource);
         let mut pipeline = Pipeline::new(
-            Table::new(wiring::table_settings(&config.spantap.limits), enabled_protocols(config)),
+            Table::new(wiring::table_settings(&config.spantap), enabled_protocols(config)),
             Services::new(common),
             Naming::Processes,
             Processors::standard(

@@ -49,7 +49,7 @@ pub fn replay(
     super::agent::add_configured(&mut common, &config.spantap.resource);
     let protocols = enabled_protocols(config);
     let mut pipeline = Pipeline::new(
-        Table::new(wiring::table_settings(&config.spantap.limits), protocols),
+        Table::new(wiring::table_settings(&config.spantap), protocols),
         Services::new(common),
         naming,
         Processors::standard(

@@ -45,8 +45,10 @@ pub struct Settings {
     pub direction_bytes_max: usize,
     /// Memory for retained bytes of all streams together.
     pub retained_bytes_max: usize,
-    /// A stream without bytes for so long is forgotten; its parser is told that it closed.
+    /// A stream without bytes for so long is forgotten; exchanges that are under way have timed out.
     pub idle: Duration,
+    /// Likewise, if there are such exchanges. Not longer than `idle`.
+    pub exchange_timeout: Duration,
     /// So long after its last stream, what is known of a connection is forgotten.
     pub connection_idle: Duration,
 }
@@ -58,6 +60,7 @@ impl Default for Settings {
             direction_bytes_max: 64 * 1024,
             retained_bytes_max: 64 * 1024 * 1024,
             idle: Duration::from_secs(600),
+            exchange_timeout: Duration::from_secs(600),
             // Linux probes an idle connection after two hours: tcp(7), tcp_keepalive_time.
             connection_idle: Duration::from_secs(2 * 3600),
         }
@@ -249,7 +252,7 @@ impl Table {
         while let Some(stream) =
             self.connections.get(slot).and_then(|connection| connection.streams.first().copied())
         {
-            self.end_stream(stream, at, Ending::Idle, out);
+            self.end_stream(stream, at, Ending::Gone, out);
         }
         self.forget_connection(slot);
     }
@@ -296,7 +299,9 @@ impl Table {
         // was attached to.
         let watched_since = self.tls_watched_since.load(Ordering::Acquire);
         let watched = |info: &Info| socket || (info.opened_at.0 >= watched_since && data.position == 0);
-        let from_zero = data.position == 0 || (first && socket && info.is_some());
+        // One that was forgotten and speaks again may have sent nothing yet, and has received something.
+        let again = known.is_some() && !first;
+        let from_zero = !again && (data.position == 0 || (first && socket && info.is_some()));
         let birth = Birth {
             id: data.stream,
             connection: None,

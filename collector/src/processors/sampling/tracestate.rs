@@ -20,6 +20,10 @@ pub(super) struct Said {
 /// Reads the member. Values that are not valid are as good as none.
 pub(super) fn read(state: &str) -> Said {
     let mut said = Said::default();
+    // Nearly always.
+    if state.is_empty() {
+        return said;
+    }
     let Some(own) = members(state).find_map(value) else { return said };
     for (key, value) in own.split(';').filter_map(|pair| pair.split_once(':')) {
         match key {
