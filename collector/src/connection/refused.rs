@@ -32,6 +32,8 @@ use super::{Finished, connections::Info, counters::Counters};
 pub(super) struct Refused {
     known: Known,
     older: Known,
+    /// Where each process is known to have spoken.
+    places: HashMap<Tgid, Vec<Place>, RandomState>,
     held: VecDeque<ConnectFailed>,
 }
 
@@ -83,9 +85,18 @@ impl Refused {
         let Some(spoken) = Spoken::of(exchange) else { return };
         if self.known.len() + 2 > KNOWN_MAX {
             self.older = std::mem::take(&mut self.known);
+            let older = &self.older;
+            self.places.retain(|tgid, places| {
+                places.retain(|place| older.contains_key(&(Client::Process(*tgid), *place)));
+                !places.is_empty()
+            });
         }
         for client in clients {
             self.known.insert((client, place), spoken.clone());
+        }
+        let places = self.places.entry(tgid).or_default();
+        if !places.contains(&place) {
+            places.push(place);
         }
         let explained = |failed: &ConnectFailed| {
             (failed.tgid == tgid || failed.comm == info.comm) && Place::of(failed) == place
@@ -124,6 +135,14 @@ impl Refused {
             counters.failed_connects_unknown += 1;
         }
         self.held.push_back(failed);
+    }
+
+    /// The process is over, or runs another program: its number says nothing any more.
+    pub(super) fn forget(&mut self, tgid: Tgid) {
+        for place in self.places.remove(&tgid).unwrap_or_default() {
+            self.known.remove(&(Client::Process(tgid), place));
+            self.older.remove(&(Client::Process(tgid), place));
+        }
     }
 
     /// Gives up those that have waited too long.
@@ -309,8 +328,14 @@ mod tests {
         elsewhere.netns = 4;
         refused.on_failed(elsewhere, &mut counters, &mut out);
         assert!(out.is_empty(), "the same address in another network is another host");
+        // The number of a process that is over may be another's, its name is still that of its program.
+        refused.forget(Tgid(7));
+        refused.on_failed(failed(REDIS, 7, PROBE, Some(libc::ECONNREFUSED)), &mut counters, &mut out);
+        assert!(out.is_empty() && refused.places.is_empty());
+        refused.on_failed(failed(REDIS, 7, CLI, Some(libc::ECONNREFUSED)), &mut counters, &mut out);
+        assert_eq!(out.len(), 1);
         refused.finish(&mut counters);
-        assert_eq!((counters.exchanges, counters.failed_connects_unknown), (3, 5));
+        assert_eq!((counters.exchanges, counters.failed_connects_unknown), (4, 6));
     }
 
     #[test]
@@ -372,8 +397,10 @@ mod tests {
         let exchange = spoken(Role::Client, &[(key::DB_SYSTEM_NAME, "redis")]);
         for port in 1..20_000 {
             let info = info(&format!("10.0.0.2:{port}"), CLI);
-            refused.learn(Tgid(7), &info, &exchange, &mut counters, &mut out);
+            let tgid = Tgid(if port < 19_000 { port / 2 } else { 7 });
+            refused.learn(tgid, &info, &exchange, &mut counters, &mut out);
             assert!(refused.known.len() <= KNOWN_MAX && refused.older.len() <= KNOWN_MAX);
+            assert!(refused.places.values().map(Vec::len).sum::<usize>() <= 2 * KNOWN_MAX);
         }
         refused.on_failed(failed("10.0.0.2:19999", 7, CLI, Some(111)), &mut counters, &mut out);
         refused.on_failed(failed("10.0.0.2:1", 7, CLI, Some(111)), &mut counters, &mut out);

@@ -19,7 +19,7 @@ use std::{
 use foldhash::fast::RandomState;
 use spantap_ebpf_common::{
     Event, Verdict,
-    event::{Close, ConnectionId, Data, Endpoint, Layer, Open, StreamId, Tgid},
+    event::{Close, ConnectionId, Data, Endpoint, Layer, Open, ProcessChange, StreamId, Tgid},
     limits::COMM_BYTES,
 };
 use spantap_protocols::{BootNanos, Exchange, Protocol};
@@ -168,7 +168,12 @@ impl Table {
                 self.refused.on_failed(*failed, &mut self.shared.counters, out);
             }
             // Its sockets are closed by the kernel, which is reported by itself.
-            Event::Process(_) => self.shared.counters.process_events += 1,
+            Event::Process(process) => {
+                self.shared.counters.process_events += 1;
+                if matches!(process.change, ProcessChange::Exec | ProcessChange::Exit) {
+                    self.refused.forget(process.tgid);
+                }
+            }
         }
     }
 
