@@ -16,6 +16,7 @@ use crate::pairs;
 use crate::pull_reader::PullReader;
 use crate::resource::{Attribute, AttributeValue};
 use crate::root::{Config, LogLevel};
+use crate::sampler::Sampler;
 use crate::stability::{self, StabilityOptIn};
 use crate::tracer_provider::BatchProcessor;
 
@@ -68,6 +69,7 @@ impl Config {
         config.spantap.semconv_stability_opt_in = reader.stability();
         let exporters = reader.exporters(Signal::Traces);
         config.tracer_provider.processors = exporters.into_iter().map(|to| reader.batch(to)).collect();
+        config.tracer_provider.sampler = reader.sampler();
         let exporters = reader.exporters(Signal::Metrics);
         config.meter_provider.readers = exporters.into_iter().map(|to| reader.periodic(to)).collect();
         config.meter_provider.pull = reader.pull();
@@ -123,6 +125,26 @@ impl Variables<'_> {
         opted
     }
 
+    /// `OTEL_TRACES_SAMPLER` with its argument, which only some have.
+    fn sampler(&mut self) -> Sampler {
+        let name = (self.env)("OTEL_TRACES_SAMPLER").unwrap_or_default();
+        let ratio = if name.trim().ends_with("traceidratio") {
+            // "If unset, it defaults to 1.0", and so it is if it cannot be understood.
+            self.get("OTEL_TRACES_SAMPLER_ARG", |text| {
+                let ratio = text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+                ratio.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+            })
+        } else {
+            None
+        };
+        let sampler = self.get("OTEL_TRACES_SAMPLER", |name| {
+            Sampler::named(name, ratio.unwrap_or(1.0)).ok_or_else(|| {
+                "expected always_on, always_off, traceidratio or one of them after parentbased_".to_owned()
+            })
+        });
+        sampler.unwrap_or_default()
+    }
+
     fn set<T>(&mut self, name: &str, target: &mut T, read: impl FnOnce(&str) -> Result<T, String>) {
         if let Some(value) = self.get(name, read) {
             *target = value;
@@ -137,13 +159,6 @@ impl Variables<'_> {
                 Err("spantap watches and exports as long as it runs".to_owned())
             } else {
                 Ok(())
-            }
-        });
-        self.get("OTEL_TRACES_SAMPLER", |text| {
-            if ["always_on", "parentbased_always_on"].contains(&text) {
-                Ok(())
-            } else {
-                Err("there is no sampling yet, every span is exported".to_owned())
             }
         });
     }
@@ -362,6 +377,7 @@ fn log_level(text: &str) -> Result<LogLevel, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampler::ParentBased;
 
     fn read(variables: &[(&str, &str)]) -> FromEnvironment {
         try_read(variables).unwrap_or_else(|error| panic!("{error}"))
@@ -473,14 +489,35 @@ mod tests {
         for (name, value, warnings) in [
             ("OTEL_SDK_DISABLED", "true", 1),
             ("OTEL_SDK_DISABLED", "false", 0),
-            ("OTEL_TRACES_SAMPLER", "traceidratio", 1),
-            ("OTEL_TRACES_SAMPLER", "always_off", 1),
-            ("OTEL_TRACES_SAMPLER", "always_on", 0),
-            ("OTEL_TRACES_SAMPLER", "parentbased_always_on", 0),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote", 1),
+            ("OTEL_TRACES_SAMPLER", "Always_On", 1),
         ] {
             let from = read(&[(name, value)]);
             assert_eq!(from.warnings.len(), warnings, "{name}={value}");
             assert!(from.warnings.iter().all(|warning| warning.starts_with(name)));
+        }
+    }
+
+    #[test]
+    fn the_sampler_has_a_name_and_perhaps_an_argument() {
+        let of_root = |root| Sampler::ParentBased(Box::new(ParentBased { root, ..ParentBased::default() }));
+        for (name, argument, sampler, warnings) in [
+            ("always_on", "", Sampler::AlwaysOn, 0),
+            ("always_off", "0.5", Sampler::AlwaysOff, 0),
+            ("traceidratio", "0.25", Sampler::Probability(0.25), 0),
+            ("traceidratio", "", Sampler::Probability(1.0), 0),
+            ("traceidratio", "25 %", Sampler::Probability(1.0), 1),
+            ("traceidratio", "1.5", Sampler::Probability(1.0), 1),
+            ("traceidratio", "NaN", Sampler::Probability(1.0), 1),
+            ("parentbased_always_on", "", Sampler::default(), 0),
+            ("parentbased_always_off", "", of_root(Sampler::AlwaysOff), 0),
+            (" parentbased_traceidratio ", "1e-3", of_root(Sampler::Probability(0.001)), 0),
+            ("xray", "endpoint=x", Sampler::default(), 1),
+            ("", "0.5", Sampler::default(), 0),
+        ] {
+            let from = read(&[("OTEL_TRACES_SAMPLER", name), ("OTEL_TRACES_SAMPLER_ARG", argument)]);
+            assert_eq!(from.config.tracer_provider.sampler, sampler, "{name} {argument}");
+            assert_eq!(from.warnings.len(), warnings, "{name} {argument}: {:?}", from.warnings);
         }
     }
 

@@ -27,6 +27,8 @@ mod pull_reader;
 mod resource;
 mod root;
 mod routes;
+mod sampler;
+mod sampling;
 mod scalar;
 mod secret;
 mod stability;
@@ -53,6 +55,11 @@ pub use pull_reader::PullReader;
 pub use resource::{Attribute, AttributeValue, Resource};
 pub use root::{Config, LogLevel};
 pub use routes::{RoutePattern, RouteSegment, Routes, Unmatched};
+pub use sampler::{
+    AttributePatterns, AttributeValues, Composable, ParentBased, RuleSpanKind, Sampler, SamplerRule,
+    SpanParent,
+};
+pub use sampling::{Keep, Sampling, ServiceSampler};
 pub use secret::Secret;
 pub use stability::StabilityOptIn;
 pub use stdout::{Stdout, StdoutFormat};

@@ -32,7 +32,7 @@ use crate::{
     discovery::{Change, Services, services},
     export::Pressure,
     kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Verdicts, Way, Weight},
-    processors::Processors,
+    processors::{Processors, Sampling},
     telemetry::{Clock, Service, UnixNanos, snapshot::ServiceMetrics},
 };
 
@@ -102,13 +102,14 @@ impl Agent {
         let own = own::service(&config.resource, common.clone());
         add_configured(&mut common, &config.spantap.resource);
         let mut pipeline = Pipeline::new(
-            Table::new(wiring::table_settings(&config.spantap.limits), enabled_protocols(config)),
+            Table::new(wiring::table_settings(&config.spantap), enabled_protocols(config)),
             Services::new(common),
             Naming::Processes,
             Processors::standard(
                 wiring::route_settings(&config.spantap.routes),
                 wiring::older_names(config.spantap.semconv_stability_opt_in),
             ),
+            Sampling::new(&config.tracer_provider.sampler, &config.spantap.sampling),
             outputs,
             Clock::system(),
         );

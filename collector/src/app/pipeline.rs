@@ -18,7 +18,7 @@ use super::outputs::Outputs;
 use crate::{
     connection::{Finished, Table},
     discovery::{Change, Instrumented, Selection, Services, Wanted, instrumented::Evidence},
-    processors::{Processors, Verdict},
+    processors::{Processors, Sampling, Verdict, sampling::Fate},
     telemetry::{self, Clock, Endpoints, IdGenerator, Record, UnixNanos, snapshot::ServiceMetrics},
 };
 
@@ -38,12 +38,13 @@ pub enum Naming {
     Fixed(CompactString),
 }
 
-/// Event -> connection table -> record -> processors -> exporters.
+/// Event -> connection table -> record -> processors -> sampling -> exporters.
 pub struct Pipeline {
     table: Table,
     services: Services,
     naming: Naming,
     processors: Processors,
+    sampling: Sampling,
     outputs: Outputs,
     clock: Clock,
     ids: IdGenerator,
@@ -83,6 +84,7 @@ impl Pipeline {
         services: Services,
         naming: Naming,
         processors: Processors,
+        sampling: Sampling,
         outputs: Outputs,
         clock: Clock,
     ) -> Self {
@@ -91,6 +93,7 @@ impl Pipeline {
             services,
             naming,
             processors,
+            sampling,
             outputs,
             clock,
             ids: IdGenerator::new(),
@@ -131,6 +134,10 @@ impl Pipeline {
                 self.selection.know(open.tgid, open.parent, &open.comm);
             }
             Event::ConnectFailed(failed) => {
+                if matches!(self.naming, Naming::Processes) {
+                    self.services.of_child(failed.tgid, failed.parent, &failed.comm);
+                    self.selection.know(failed.tgid, failed.parent, &failed.comm);
+                }
                 let reason = failed.errno.map(std::io::Error::from_raw_os_error);
                 tracing::debug!(pid = failed.tgid.0, peer = %failed.peer, ?reason, "a connection failed");
             }
@@ -145,6 +152,9 @@ impl Pipeline {
         self.clock.refresh();
         self.table.on_tick(now_boot_ns, &mut self.finished);
         self.pass_on();
+        for record in self.sampling.turn(BootNanos(now_boot_ns)) {
+            self.give(&record);
+        }
         let (services, selection) = (&mut self.services, &mut self.selection);
         let instrumented = &mut self.instrumented;
         if now_boot_ns.saturating_sub(self.expired_at) >= EXPIRY_NS {
@@ -189,6 +199,9 @@ impl Pipeline {
     pub fn shutdown(&mut self, deadline: Instant) {
         self.table.finish(&mut self.finished);
         self.pass_on();
+        for record in self.sampling.release() {
+            self.give(&record);
+        }
         self.outputs.shutdown(deadline, self.clock.now());
     }
 
@@ -223,6 +236,12 @@ impl Pipeline {
     #[must_use]
     pub fn processors(&self) -> &Processors {
         &self.processors
+    }
+
+    /// Sampling, for its counters.
+    #[must_use]
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
     }
 
     /// What became of finished exchanges.
@@ -338,13 +357,22 @@ impl Pipeline {
                 return;
             }
             record.is_span = false;
-        }
-        if record.is_span {
-            self.counts.spans += 1;
-        } else {
             self.counts.metrics_only += 1;
+            return self.give(&record);
         }
-        self.outputs.on_record(&record);
+        match self.sampling.decide(&mut record) {
+            Fate::Decided => self.give(&record),
+            Fate::Waits(waiting) => {
+                if let Some(left_out) = self.sampling.hold(waiting, record) {
+                    self.give(&left_out);
+                }
+            }
+        }
+    }
+
+    fn give(&mut self, record: &Record) {
+        self.counts.spans += u64::from(record.is_span);
+        self.outputs.on_record(record);
     }
 }
 

@@ -12,11 +12,13 @@ use crate::{
         stdout::Unwritten,
     },
     kernel::Source,
+    processors::sampling::LeftOut,
     replay::ReplayCounters,
 };
 
 /// Counters of the connection layer that are losses; the others say what passed, and which bytes nobody needed.
 const LOSSES: &[&str] = &[
+    "failed_connects_unknown",
     "dropped_messages",
     "cut_heads",
     "evicted_streams",
@@ -75,6 +77,9 @@ impl Summary {
             pipeline.table().counters().iter().partition(|(name, _)| LOSSES.contains(name));
         let mut passed: Vec<_> = passed.into_iter().map(|(name, n)| (words(name), n)).collect();
         passed.push(("spans".into(), counts.spans));
+        let sampled = pipeline.sampling().counts();
+        passed.push(("spans kept as errors".into(), sampled.errors));
+        passed.push(("spans kept as slowest".into(), sampled.slowest));
         let mut left_out: Vec<_> = lost.into_iter().map(|(name, n)| (words(name), n)).collect();
         let counters = pipeline.table().counters();
         // A session may be bound to a stream that was not counted as ciphertext yet, never the other way round.
@@ -85,6 +90,12 @@ impl Summary {
         left_out.push((unknown.into(), counts.undecided));
         left_out.push(("spans of processes that export their own".into(), counts.metrics_only));
         left_out.push(("exchanges of processes that export their own spans".into(), counts.instrumented));
+        left_out.extend(
+            LeftOut::ALL
+                .map(|reason| (format!("spans sampled out: {}", reason.name()), sampled.left_out(reason))),
+        );
+        let unknown = "spans not compared with the slowest: too many names";
+        left_out.push((unknown.into(), sampled.not_followed));
         left_out.extend(
             pipeline
                 .processors()

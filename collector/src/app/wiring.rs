@@ -87,8 +87,10 @@ pub(super) fn kernel_settings(capture: &config::Capture) -> kernel::Settings {
 }
 
 /// What the connection table may hold.
-pub(super) fn table_settings(limits: &config::Limits) -> connection::Settings {
+pub(super) fn table_settings(spantap: &config::Spantap) -> connection::Settings {
+    let limits = &spantap.limits;
     connection::Settings {
+        exchange_timeout: spantap.exchange_timeout,
         streams_max: limits.streams as usize,
         retained_bytes_max: usize::try_from(limits.retained_bytes.bytes()).unwrap_or(usize::MAX),
         ..Default::default()

@@ -77,6 +77,7 @@ impl Pipeline {
                 trace_id: [7; 16],
                 parent_id: [9; 8],
                 flags: 1,
+                is_decided: true,
                 state: "vendor=1".into(),
             }),
             metric: Some(&semconv::HTTP_SERVER_REQUEST_DURATION),

@@ -114,6 +114,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                 span_id: SpanId::from_bytes(ids.1),
                 parent: ids.2.map(SpanId::from_bytes),
                 flags: TraceFlags::new(ids.3),
+                caller_samples: None,
                 state: ids.4.into(),
             };
             record
