@@ -55,6 +55,12 @@ fn an_agent_whose_backend_is_away_is_alive_and_not_ready() {
         .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         .sum();
     assert!(waiting >= 2, "{metrics}");
+    let failed = |line: &&str| {
+        line.starts_with("otel_sdk_exporter_operation_duration_seconds_count{")
+            && line.contains("error_type=\"_OTHER\"")
+    };
+    let attempts = metrics.lines().find(failed).and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    assert!(attempts.is_some_and(|attempts| attempts > 0), "{metrics}");
     assert!(metrics.contains("otel_sdk_component_name=\"otlp_http_span_exporter/0\""), "{metrics}");
     agent.signal(libc::SIGTERM);
     assert!(agent.wait(machine::patience()).success());
