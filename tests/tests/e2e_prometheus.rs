@@ -1,14 +1,15 @@
 //! A real Prometheus scrapes the agent: metrics come back by PromQL, and their exemplars are spans that were exported.
 
-use std::{collections::HashSet, fs, process::Command};
+use std::{collections::HashSet, net::TcpListener, process::Command};
 
 use spantap_tests::{
     agent::{self, Agent},
     client::{curl, fetch},
+    config::ConfigFile,
     machine,
     nginx::Nginx,
     otlp::{Kind, Number},
-    program::{Program, folder, free_port, wait_until},
+    program::{Program, free_port, wait_until},
     prometheus::Prometheus,
 };
 
@@ -54,20 +55,43 @@ fn an_agent_whose_backend_is_away_is_alive_and_not_ready() {
         .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         .sum();
     assert!(waiting >= 2, "{metrics}");
+    let failed = |line: &&str| {
+        line.starts_with("otel_sdk_exporter_operation_duration_seconds_count{")
+            && line.contains("error_type=\"_OTHER\"")
+    };
+    let attempts = metrics.lines().find(failed).and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    assert!(attempts.is_some_and(|attempts| attempts > 0), "{metrics}");
     assert!(metrics.contains("otel_sdk_component_name=\"otlp_http_span_exporter/0\""), "{metrics}");
     agent.signal(libc::SIGTERM);
     assert!(agent.wait(machine::patience()).success());
+}
+
+/// As on a host whose agent runs with the same file.
+#[test]
+fn a_replay_needs_no_port_and_an_agent_says_which_one_is_taken() {
+    let Some(_turn) = machine::ready(&[]) else { return };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let file = ConfigFile::new(&config(port));
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/../collector/src/demo/recording.pcap");
+    let ended = agent::run(&["replay", recording, "--config", file.name(), "--format", "none", "--accounts"]);
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("without an endpoint for Prometheus"), "{}", ended.stderr);
+    let ended = agent::run(&["run", "--config", file.name()]);
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    let expected =
+        format!("failed to set up the exporter to http://127.0.0.1:{port}/metrics: Address already in use");
+    assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
 }
 
 #[test]
 fn prometheus_reads_back_what_happened() {
     let Some(_turn) = machine::ready(&["nginx", "curl", "openssl", "prometheus"]) else { return };
     let nginx = Nginx::start(LOCATIONS);
-    let (folder, port) = (folder(), free_port());
-    let file = folder.path().join("spantap.yaml");
-    fs::write(&file, config(port)).unwrap();
+    let port = free_port();
+    let file = ConfigFile::new(&config(port));
     let agent = Agent::start_with(|command: &mut Command| {
-        command.arg("--config").arg(&file);
+        command.args(["--config", file.name()]);
     });
     assert!(
         agent.stderr().contains(&format!(
@@ -123,6 +147,10 @@ fn prometheus_reads_back_what_happened() {
     assert!(!exemplars.is_empty());
     let text = curl(&["--header", "accept: text/plain", &format!("http://127.0.0.1:{port}/metrics")]);
     let text = text.success("curl").stdout;
+    let mut lint = Command::new("sh");
+    // Standard input is ours to give; promtool reads nothing else.
+    lint.args(["-c", &format!("curl -s http://127.0.0.1:{port}/metrics | promtool check metrics")]);
+    let _ = Program::run("promtool", &mut lint).success("promtool");
     assert!(text.contains("# TYPE http_server_request_duration_seconds histogram\n"), "{text}");
     assert!(!text.contains("# EOF") && !text.contains("trace_id"), "the older format has neither");
 

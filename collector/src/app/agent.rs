@@ -33,7 +33,7 @@ use crate::{
     export::Pressure,
     kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Verdicts, Way, Weight},
     processors::{Processors, Sampling},
-    telemetry::{Clock, Service, UnixNanos, snapshot::ServiceMetrics},
+    telemetry::{Clock, Service, UnixNanos},
 };
 
 /// Between two calls of [`Pipeline::tick`].
@@ -200,9 +200,8 @@ impl Agent {
         let missed = self.losses.missed_runs();
         let summary = Summary::of_agent(&self.pipeline, &self.source, &lost, missed, self.scanner.counts());
         let (service, started) = &self.own;
-        let numbers = own::numbers(&summary, &self.pipeline, *started);
-        let service = Arc::clone(service);
-        self.pipeline.set_own(ServiceMetrics { service, metrics: Vec::new(), numbers });
+        let own = own::metrics(service, &summary, &self.pipeline, *started);
+        self.pipeline.set_own(own);
     }
 
     fn drain(&mut self) -> usize {

@@ -8,7 +8,13 @@ use std::sync::Arc;
 
 use http::Uri;
 use spantap_config as config;
-use spantap_protocols::{Attributes, Value, semconv::key};
+use spantap_protocols::{
+    Attributes, Value,
+    semconv::{
+        key,
+        own::{self as names, attribute},
+    },
+};
 
 use super::{agent::add_configured, pipeline::Pipeline, summary::Summary};
 use crate::{
@@ -19,7 +25,9 @@ use crate::{
     },
     telemetry::{
         Service, UnixNanos, clock,
-        snapshot::{NumberKind, NumberMetric, NumberPoint},
+        snapshot::{
+            Dimensions, HistogramPoint, MetricPoints, NumberKind, NumberMetric, NumberPoint, ServiceMetrics,
+        },
     },
 };
 
@@ -36,9 +44,14 @@ pub(super) fn service(resource: &config::Resource, mut attributes: Attributes) -
     Arc::new(Service { id: ID, name, attributes })
 }
 
-/// All numbers, counting since `start`.
-pub(super) fn numbers(summary: &Summary, pipeline: &Pipeline, start: UnixNanos) -> Vec<NumberMetric> {
-    let mut all = Numbers { start, metrics: Vec::new() };
+/// All of it, counting since `start`.
+pub(super) fn metrics(
+    service: &Arc<Service>,
+    summary: &Summary,
+    pipeline: &Pipeline,
+    start: UnixNanos,
+) -> ServiceMetrics {
+    let mut all = Numbers { start, metrics: Vec::new(), durations: Vec::new() };
     accounts(summary, &mut all);
     let mut of_type = std::collections::HashMap::new();
     for destination in pipeline.outputs().destinations() {
@@ -50,26 +63,30 @@ pub(super) fn numbers(summary: &Summary, pipeline: &Pipeline, start: UnixNanos) 
     let usage = pipeline.table().usage();
     let series = pipeline.outputs().series() as u64;
     for (name, description, unit, value) in [
-        ("spantap.streams", "Streams with the state of a parser.", "{stream}", usage.streams),
-        ("spantap.connections", "Connections that are known.", "{connection}", usage.connections),
-        ("spantap.retained", "Bytes kept until a message is complete.", "By", usage.retained_bytes),
-        ("spantap.metric.series", "Series of metrics.", "{series}", series),
+        (names::STREAMS, "Streams with the state of a parser.", "{stream}", usage.streams),
+        (names::CONNECTIONS, "Connections that are known.", "{connection}", usage.connections),
+        (names::RETAINED, "Bytes kept until a message is complete.", "By", usage.retained_bytes),
+        (names::METRIC_SERIES, "Series of metrics.", "{series}", series),
     ] {
         all.add(name, description, unit, NumberKind::UpDown, Vec::new(), value as f64);
     }
     let description = "Processor time that the agent has taken.";
-    all.add("process.cpu.time", description, "s", NumberKind::Counter, Vec::new(), clock::own_cpu_s());
+    all.add(names::CPU_TIME, description, "s", NumberKind::Counter, Vec::new(), clock::own_cpu_s());
     if let Some(bytes) = procfs::own_resident_bytes() {
         let description = "Memory of the agent that is resident.";
-        all.add("process.memory.usage", description, "By", NumberKind::UpDown, Vec::new(), bytes as f64);
+        all.add(names::MEMORY_USAGE, description, "By", NumberKind::UpDown, Vec::new(), bytes as f64);
     }
-    all.metrics
+    let durations = MetricPoints { metric: &names::EXPORTER_OPERATION_DURATION, points: all.durations };
+    let metrics = if durations.points.is_empty() { Vec::new() } else { vec![durations] };
+    ServiceMetrics { service: Arc::clone(service), metrics, numbers: all.metrics }
 }
 
 /// Metrics being put together; points of one metric come one after the other.
 struct Numbers {
     start: UnixNanos,
     metrics: Vec<NumberMetric>,
+    /// Of requests of exporters.
+    durations: Vec<HistogramPoint>,
 }
 
 type Named = Vec<(&'static str, Value)>;
@@ -94,15 +111,15 @@ impl Numbers {
 
 /// What `--accounts` prints, row by row: bytes and other things are different metrics.
 fn accounts(summary: &Summary, all: &mut Numbers) {
-    let of_seen = ("spantap.what", ["spantap.seen", "spantap.seen.bytes"]);
-    let of_left_out = ("spantap.reason", ["spantap.left_out", "spantap.left_out.bytes"]);
-    for (rows, (attribute, [things, bytes]), description) in [
+    let of_seen = (attribute::WHAT, [names::SEEN, names::SEEN_BYTES]);
+    let of_left_out = (attribute::REASON, [names::LEFT_OUT, names::LEFT_OUT_BYTES]);
+    for (rows, (key, [things, bytes]), description) in [
         (summary.passed(), of_seen, "What came in, and what became of it."),
         (summary.left_out_rows(), of_left_out, "What was left out, by reason."),
     ] {
         for (words, count) in rows {
             let (name, unit) = if words.ends_with("bytes") { (bytes, "By") } else { (things, "{item}") };
-            let attributes = vec![(attribute, Value::Text(words.into()))];
+            let attributes = vec![(key, Value::Text(words.into()))];
             all.add(name, description, unit, NumberKind::Counter, attributes, *count as f64);
         }
     }
@@ -120,8 +137,8 @@ fn component(destination: &DestinationStats) -> &'static str {
 fn exporter(destination: &DestinationStats, component: &'static str, instance: u32, all: &mut Numbers) {
     let name = format!("{component}/{instance}");
     let mut common: Named = vec![
-        ("otel.sdk.component.name", Value::Text(name.into())),
-        ("otel.sdk.component.type", Value::Static(component)),
+        (attribute::COMPONENT_NAME, Value::Text(name.into())),
+        (attribute::COMPONENT_TYPE, Value::Static(component)),
     ];
     if let Ok(uri) = destination.endpoint().parse::<Uri>() {
         common.extend(uri.host().map(|host| (key::SERVER_ADDRESS, Value::Text(host.into()))));
@@ -132,13 +149,17 @@ fn exporter(destination: &DestinationStats, component: &'static str, instance: u
         attributes.push((key::ERROR_TYPE, Value::Static(reason.name())));
         attributes
     };
+    let [taken, failed] = destination.durations();
+    // Which way it failed is in the log; the conventions have this word for all of them.
+    let error = (key::ERROR_TYPE, Value::Static("_OTHER"));
+    for (histogram, error) in [(taken, None), (failed, Some(error))] {
+        let attributes: Named = common.iter().cloned().chain(error).collect();
+        let dimensions = Dimensions::of(names::EXPORTER_OPERATION_DURATION.dimensions, &attributes);
+        all.durations.push(HistogramPoint { dimensions, start: all.start, histogram });
+    }
     let (exported, inflight, unit) = match destination.signal() {
-        Signal::Traces => ("otel.sdk.exporter.span.exported", "otel.sdk.exporter.span.inflight", "{span}"),
-        Signal::Metrics => (
-            "otel.sdk.exporter.metric_data_point.exported",
-            "otel.sdk.exporter.metric_data_point.inflight",
-            "{data_point}",
-        ),
+        Signal::Traces => (names::SPAN_EXPORTED, names::SPAN_INFLIGHT, "{span}"),
+        Signal::Metrics => (names::POINT_EXPORTED, names::POINT_INFLIGHT, "{data_point}"),
     };
     let description = "Items of which the export has ended, well or not.";
     let count = |n: u64| n as f64;
@@ -155,11 +176,11 @@ fn exporter(destination: &DestinationStats, component: &'static str, instance: u
         let waiting = destination.waiting() - in_flight;
         let refused = destination.dropped(DropReason::QueueFull);
         let processed = destination.received().saturating_sub(waiting).saturating_sub(refused);
-        let (name, description) = ("otel.sdk.processor.span.processed", "Spans that have left the queue.");
+        let (name, description) = (names::SPAN_PROCESSED, "Spans that have left the queue.");
         all.add(name, description, "{span}", NumberKind::Counter, common.clone(), count(processed));
         let attributes = with_error(DropReason::QueueFull);
         all.add(name, description, "{span}", NumberKind::Counter, attributes, count(refused));
-        let (name, description) = ("otel.sdk.processor.span.queue.size", "Spans that wait.");
+        let (name, description) = (names::SPAN_QUEUE_SIZE, "Spans that wait.");
         all.add(name, description, "{span}", NumberKind::UpDown, common, count(waiting));
     }
 }

@@ -34,8 +34,8 @@ struct Periodic {
     interval: Duration,
     due: Instant,
     previous: UnixNanos,
-    /// What the agent told of itself then, metric by metric: for those who want differences.
-    told: Vec<Vec<f64>>,
+    /// What the agent told of itself then: for those who want differences.
+    told: Option<ServiceMetrics>,
 }
 
 /// Those who fetch metrics, and when they last did does not matter.
@@ -60,7 +60,7 @@ impl Readers {
             interval,
             due,
             previous: UnixNanos(0),
-            told: Vec::new(),
+            told: None,
         });
     }
 
@@ -163,19 +163,25 @@ impl Periodic {
 }
 
 impl Periodic {
-    /// Makes counters of `own` differences from what was told before, and remembers what is told now.
+    /// Makes what grows in `own` the difference from what was told before, and remembers what is told now.
+    ///
+    /// The same metrics and points come every time, in the same order; were it not so, all is told.
     fn subtract_told(&mut self, own: &mut ServiceMetrics) {
-        let before = std::mem::take(&mut self.told);
-        for (at, metric) in own.numbers.iter_mut().enumerate() {
-            self.told.push(metric.points.iter().map(|point| point.value).collect());
-            // The same metrics and points come every time, in the same order.
-            let before = before.get(at).filter(|before| before.len() == metric.points.len());
-            if metric.kind != NumberKind::Counter {
-                continue;
+        let Some(before) = self.told.replace(own.clone()) else { return };
+        for (metric, before) in own.numbers.iter_mut().zip(&before.numbers) {
+            if metric.kind == NumberKind::Counter && metric.points.len() == before.points.len() {
+                for (point, before) in metric.points.iter_mut().zip(&before.points) {
+                    point.value = (point.value - before.value).max(0.0);
+                    point.start = self.previous;
+                }
             }
-            for (point, before) in metric.points.iter_mut().zip(before.into_iter().flatten()) {
-                point.value = (point.value - before).max(0.0);
-                point.start = self.previous;
+        }
+        for (metric, before) in own.metrics.iter_mut().zip(&before.metrics) {
+            if metric.points.len() == before.points.len() {
+                for (point, before) in metric.points.iter_mut().zip(&before.points) {
+                    point.histogram = point.histogram.since(&before.histogram);
+                    point.start = self.previous;
+                }
             }
         }
     }
@@ -185,12 +191,16 @@ impl Periodic {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use spantap_protocols::Role;
+    use spantap_protocols::{
+        Role,
+        semconv::{DURATION_BOUNDS, own::EXPORTER_OPERATION_DURATION},
+    };
 
     use super::*;
     use crate::telemetry::{
         Aggregation, MetricsSnapshot,
-        snapshot::{NumberMetric, NumberPoint},
+        histogram::Distribution,
+        snapshot::{Dimensions, HistogramPoint, MetricPoints, NumberMetric, NumberPoint},
         span::tests::{record, service},
     };
 
@@ -229,7 +239,12 @@ mod tests {
                 points: vec![NumberPoint { attributes: Vec::new(), start: UnixNanos(1), value }],
             };
             let numbers = vec![number(NumberKind::Counter, counted), number(NumberKind::UpDown, held)];
-            ServiceMetrics { service: service(0, "spantap"), metrics: Vec::new(), numbers }
+            let mut histogram = Distribution::new(Aggregation::Explicit, DURATION_BOUNDS);
+            (0..counted as u64).for_each(|_| histogram.record(DURATION_BOUNDS, 0.5, None));
+            let dimensions = Dimensions::of(EXPORTER_OPERATION_DURATION.dimensions, &[]);
+            let points = vec![HistogramPoint { dimensions, start: UnixNanos(1), histogram }];
+            let metrics = vec![MetricPoints { metric: &EXPORTER_OPERATION_DURATION, points }];
+            ServiceMetrics { service: service(0, "spantap"), metrics, numbers }
         };
         for (temporality, counts, starts) in [
             (Temporality::Cumulative, [5.0, 7.0, 9.0], [1, 1, 1]),
@@ -270,6 +285,10 @@ mod tests {
         fn on_metrics(&mut self, snapshot: &MetricsSnapshot) {
             let [counter, held] = &snapshot.services[0].numbers[..] else { panic!("two") };
             let [counter, held] = [counter, held].map(|metric| &metric.points[0]);
+            let durations = &snapshot.services[0].metrics[0].points[0];
+            assert_eq!((durations.histogram.count as f64, durations.start), (counter.value, counter.start));
+            assert_eq!(durations.histogram.explicit().iter().sum::<u64>() as f64, counter.value);
+            assert!((durations.histogram.sum - counter.value / 2.0).abs() < 1e-9);
             self.0.lock().unwrap().push((counter.value, counter.start.0, held.value));
         }
 

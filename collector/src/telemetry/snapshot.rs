@@ -36,6 +36,18 @@ impl Dimensions {
         Self { names, present, values }
     }
 
+    /// Those of `attributes` that are among `names`.
+    pub(crate) fn of(names: &'static [&'static str], attributes: &[(&'static str, Value)]) -> Self {
+        let (mut present, mut values) = (0, Vec::new());
+        for (at, name) in names.iter().enumerate().take(31) {
+            if let Some((_, value)) = attributes.iter().find(|(key, _)| key == name) {
+                present |= 1 << at;
+                values.push(value.clone());
+            }
+        }
+        Self::new(names, present, values.into())
+    }
+
     /// Of the series that takes what the caps refuse.
     pub(super) fn overflow() -> Self {
         Self { names: &[OVERFLOW], present: OVERFLOWED, values: Arc::new([Value::Bool(true)]) }

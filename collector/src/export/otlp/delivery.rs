@@ -86,7 +86,10 @@ impl Delivery {
         let mut retry = false;
         loop {
             self.stats.count_request(retry);
-            let Failure { kind, message } = match self.client.send(prepared.clone()).await {
+            let asked = Instant::now();
+            let answer = self.client.send(prepared.clone()).await;
+            self.stats.count_duration(asked.elapsed(), answer.is_ok());
+            let Failure { kind, message } = match answer {
                 Ok(answer) => {
                     self.stats.set_failing(false);
                     self.health.up();

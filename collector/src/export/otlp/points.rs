@@ -180,7 +180,7 @@ fn put_explicit<'a>(
     for (key, value) in point.dimensions.iter() {
         put_attribute(out, explicit::ATTRIBUTES, key, value);
     }
-    if histogram.count > 0 {
+    if histogram.min.is_finite() {
         put_double(out, explicit::MIN, histogram.min);
         put_double(out, explicit::MAX, histogram.max);
     }
@@ -214,7 +214,7 @@ fn put_exponential<'a>(
         put_bytes(out, exponential::POSITIVE, &positive);
     }
     exemplars.for_each(|exemplar| put_exemplar(out, exponential::EXEMPLARS, exemplar));
-    if histogram.count > 0 {
+    if histogram.min.is_finite() {
         put_double(out, exponential::MIN, histogram.min);
         put_double(out, exponential::MAX, histogram.max);
     }

@@ -2,10 +2,19 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
+use spantap_protocols::semconv::own::EXPORTER_OPERATION_DURATION;
+
 use super::settings::{Protocol, Signal};
+use crate::telemetry::histogram::{Aggregation, Distribution};
+
+const BOUNDS: &[f64] = EXPORTER_OPERATION_DURATION.bounds;
 
 /// Why items were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +90,8 @@ pub struct DestinationStats {
     dropped_attributes: AtomicU64,
     failing: AtomicBool,
     in_flight: AtomicU64,
+    /// Of attempts that succeeded, and of those that failed, in seconds.
+    durations: Mutex<[Distribution; 2]>,
 }
 
 impl DestinationStats {
@@ -98,6 +109,7 @@ impl DestinationStats {
             dropped_attributes: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             in_flight: AtomicU64::new(0),
+            durations: Mutex::new([(); 2].map(|()| Distribution::new(Aggregation::Explicit, BOUNDS))),
         }
     }
 
@@ -141,6 +153,23 @@ impl DestinationStats {
             let reasons = reasons.join(", ");
             format!("{total} of {received} {items} were not delivered to {}: {reasons}", self.endpoint)
         })
+    }
+
+    /// How long attempts took that succeeded, and those that failed: seconds, between the conventions' bounds.
+    #[must_use]
+    pub fn durations(&self) -> [Distribution; 2] {
+        self.lock().clone()
+    }
+
+    pub(super) fn count_duration(&self, took: Duration, is_taken: bool) {
+        let [taken, failed] = &mut *self.lock();
+        let durations = if is_taken { taken } else { failed };
+        durations.record(BOUNDS, took.as_secs_f64(), None);
+    }
+
+    /// Nothing panics while it is held; if something did, the counts are still whole.
+    fn lock(&self) -> MutexGuard<'_, [Distribution; 2]> {
+        self.durations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if the last attempt to send failed.

@@ -75,6 +75,22 @@ impl Distribution {
         }
     }
 
+    /// What has come since `before`, which was of the same buckets. Which value was the least or the greatest since then
+    /// nobody knows.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut since = self.clone();
+        since.count = self.count.saturating_sub(before.count);
+        since.sum = (self.sum - before.sum).max(0.0);
+        (since.min, since.max) = (f64::INFINITY, f64::NEG_INFINITY);
+        if let Buckets::Explicit(counts) = &mut since.buckets {
+            for (count, before) in counts.iter_mut().zip(before.explicit()) {
+                *count = count.saturating_sub(*before);
+            }
+        }
+        since
+    }
+
     /// The counts of explicit buckets; of others none.
     #[must_use]
     pub fn explicit(&self) -> &[u64] {
