@@ -54,14 +54,7 @@ impl Readers {
     ) {
         let table = self.table(settings);
         let due = Instant::now() + interval;
-        self.periodic.push(Periodic {
-            table,
-            exporter,
-            interval,
-            due,
-            previous: UnixNanos(0),
-            told: None,
-        });
+        self.periodic.push(Periodic { table, exporter, interval, due, previous: UnixNanos(0), told: None });
     }
 
     /// One more place where metrics are fetched.
