@@ -80,6 +80,10 @@ fn replay(args: &ReplayArgs) -> Result<()> {
     };
     start_log(config.log_level);
     print_as(&mut config, args.format);
+    // It would be over before anybody could ask, and the port may be that of a running agent.
+    if !std::mem::take(&mut config.meter_provider.pull).is_empty() {
+        tracing::warn!("a recording is replayed without an endpoint for Prometheus");
+    }
     let file =
         File::open(&args.file).with_context(|| format!("{}: cannot read the file", args.file.display()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

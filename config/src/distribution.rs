@@ -12,6 +12,7 @@ use crate::limits::Limits;
 use crate::protocols::Protocols;
 use crate::resource::Resource;
 use crate::routes::Routes;
+use crate::sampling::Sampling;
 use crate::stability::StabilityOptIn;
 use crate::stdout::Stdout;
 use crate::suggest;
@@ -29,12 +30,17 @@ pub struct Spantap {
     pub protocols: Protocols,
     /// How paths become routes.
     pub routes: Routes,
+    /// Which spans are kept for what they are, and how many at most.
+    pub sampling: Sampling,
     /// Which older names of attributes and metrics are emitted too.
     pub semconv_stability_opt_in: StabilityOptIn,
     /// What a `console` exporter writes.
     pub stdout: Stdout,
     /// What is held in memory at most.
     pub limits: Limits,
+    /// So long after the last byte an exchange without (all of) its response has failed, with `error.type` `timeout`; what
+    /// comes later is not its response any more. Default 10 min.
+    pub exchange_timeout: Duration,
     /// How long the agent may take to flush its queues when it is told to stop. Default 5 s.
     pub shutdown_timeout: Duration,
 }
@@ -47,13 +53,18 @@ impl Default for Spantap {
             discovery: Discovery::default(),
             protocols: Protocols::default(),
             routes: Routes::default(),
+            sampling: Sampling::default(),
             semconv_stability_opt_in: StabilityOptIn::default(),
             stdout: Stdout::default(),
             limits: Limits::default(),
+            exchange_timeout: EXCHANGE_TIMEOUT_MAX,
             shutdown_timeout: Duration::from_secs(5),
         }
     }
 }
+
+/// A connection that has been silent for so long is forgotten anyway.
+const EXCHANGE_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 impl Spantap {
     /// Reads the value of `distribution`.
@@ -78,9 +89,13 @@ impl Spantap {
         section.set("discovery", &mut spantap.discovery, Discovery::read);
         section.set("protocols", &mut spantap.protocols, |field| Protocols::read(field, protocol_names));
         section.set("routes", &mut spantap.routes, Routes::read);
+        section.set("sampling", &mut spantap.sampling, Sampling::read);
         section.set("semconv_stability_opt_in", &mut spantap.semconv_stability_opt_in, StabilityOptIn::read);
         section.set("stdout", &mut spantap.stdout, Stdout::read);
         section.set("limits", &mut spantap.limits, Limits::read);
+        section.set("exchange_timeout", &mut spantap.exchange_timeout, |field| {
+            field.duration(Duration::from_secs(1)..=EXCHANGE_TIMEOUT_MAX)
+        });
         section.set("shutdown_timeout", &mut spantap.shutdown_timeout, |field| {
             field.duration(Duration::ZERO..=Duration::from_secs(600))
         });

@@ -13,8 +13,10 @@ use crate::endpoint::Endpoint;
 use crate::exporter::{Compression, Exporter, Header, OtlpExporter, Signal, Tls, Transport};
 use crate::meter_provider::{HistogramAggregation, MetricReader, Temporality};
 use crate::pairs;
+use crate::pull_reader::PullReader;
 use crate::resource::{Attribute, AttributeValue};
 use crate::root::{Config, LogLevel};
+use crate::sampler::Sampler;
 use crate::stability::{self, StabilityOptIn};
 use crate::tracer_provider::BatchProcessor;
 
@@ -67,8 +69,15 @@ impl Config {
         config.spantap.semconv_stability_opt_in = reader.stability();
         let exporters = reader.exporters(Signal::Traces);
         config.tracer_provider.processors = exporters.into_iter().map(|to| reader.batch(to)).collect();
+        config.tracer_provider.sampler = reader.sampler();
         let exporters = reader.exporters(Signal::Metrics);
         config.meter_provider.readers = exporters.into_iter().map(|to| reader.periodic(to)).collect();
+        config.meter_provider.pull = reader.pull();
+        reader.set("OTEL_METRICS_EXEMPLAR_FILTER", &mut config.meter_provider.exemplars, |text| match text {
+            "trace_based" => Ok(true),
+            "always_off" => Ok(false),
+            _ => Err("expected trace_based or always_off".to_owned()),
+        });
         if reader.errors.is_empty() {
             Ok(FromEnvironment { config, warnings: reader.warnings })
         } else {
@@ -116,6 +125,26 @@ impl Variables<'_> {
         opted
     }
 
+    /// `OTEL_TRACES_SAMPLER` with its argument, which only some have.
+    fn sampler(&mut self) -> Sampler {
+        let name = (self.env)("OTEL_TRACES_SAMPLER").unwrap_or_default();
+        let ratio = if name.trim().ends_with("traceidratio") {
+            // "If unset, it defaults to 1.0", and so it is if it cannot be understood.
+            self.get("OTEL_TRACES_SAMPLER_ARG", |text| {
+                let ratio = text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+                ratio.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+            })
+        } else {
+            None
+        };
+        let sampler = self.get("OTEL_TRACES_SAMPLER", |name| {
+            Sampler::named(name, ratio.unwrap_or(1.0)).ok_or_else(|| {
+                "expected always_on, always_off, traceidratio or one of them after parentbased_".to_owned()
+            })
+        });
+        sampler.unwrap_or_default()
+    }
+
     fn set<T>(&mut self, name: &str, target: &mut T, read: impl FnOnce(&str) -> Result<T, String>) {
         if let Some(value) = self.get(name, read) {
             *target = value;
@@ -130,13 +159,6 @@ impl Variables<'_> {
                 Err("spantap watches and exports as long as it runs".to_owned())
             } else {
                 Ok(())
-            }
-        });
-        self.get("OTEL_TRACES_SAMPLER", |text| {
-            if ["always_on", "parentbased_always_on"].contains(&text) {
-                Ok(())
-            } else {
-                Err("there is no sampling yet, every span is exported".to_owned())
             }
         });
     }
@@ -179,9 +201,16 @@ impl Variables<'_> {
         let default = if has_endpoint { "otlp" } else { "console" };
         let names = self.get(&format!("OTEL_{}_EXPORTER", upper(signal)), |text| {
             let names: Vec<&str> = text.split(',').map(str::trim).collect();
-            let known = names.iter().all(|name| ["otlp", "console", "none"].contains(name));
+            // `prometheus` is not pushed to, see `pull`.
+            let (known, expected): (&[&str], _) = match signal {
+                Signal::Traces => (&["otlp", "console", "none"], "expected otlp, console or none"),
+                Signal::Metrics => {
+                    (&["otlp", "console", "none", "prometheus"], "expected otlp, console, prometheus or none")
+                }
+            };
+            let are_known = names.iter().all(|name| known.contains(name));
             let names = names.into_iter().map(str::to_owned).collect();
-            if known { Ok(names) } else { Err("expected otlp, console or none".to_owned()) }
+            if are_known { Ok(names) } else { Err(expected.to_owned()) }
         });
         let names = names.unwrap_or_else(|| vec![default.to_owned()]);
         let exporter = |name: &String| match name.as_str() {
@@ -264,6 +293,23 @@ impl Variables<'_> {
     }
 }
 
+impl Variables<'_> {
+    /// `prometheus` among `OTEL_METRICS_EXPORTER`, with its host and port.
+    fn pull(&mut self) -> Vec<PullReader> {
+        let names = (self.env)("OTEL_METRICS_EXPORTER").unwrap_or_default();
+        if !names.split(',').any(|name| name.trim() == "prometheus") {
+            return Vec::new();
+        }
+        let mut reader = PullReader::default();
+        self.set("OTEL_EXPORTER_PROMETHEUS_HOST", &mut reader.host, |host| Ok(host.to_owned()));
+        self.set("OTEL_EXPORTER_PROMETHEUS_PORT", &mut reader.port, |port| match port.parse() {
+            Ok(port) if port > 0 => Ok(port),
+            _ => Err("expected a port".to_owned()),
+        });
+        vec![reader]
+    }
+}
+
 fn upper(signal: Signal) -> &'static str {
     match signal {
         Signal::Traces => "TRACES",
@@ -331,6 +377,7 @@ fn log_level(text: &str) -> Result<LogLevel, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampler::ParentBased;
 
     fn read(variables: &[(&str, &str)]) -> FromEnvironment {
         try_read(variables).unwrap_or_else(|error| panic!("{error}"))
@@ -408,7 +455,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
-            ("OTEL_METRICS_EXPORTER", "prometheus"),
+            ("OTEL_METRICS_EXPORTER", "zipkin"),
             ("OTEL_LOG_LEVEL", "loud"),
         ]);
         assert_eq!(from.warnings.len(), 4, "each is said once: {:?}", from.warnings);
@@ -442,14 +489,35 @@ mod tests {
         for (name, value, warnings) in [
             ("OTEL_SDK_DISABLED", "true", 1),
             ("OTEL_SDK_DISABLED", "false", 0),
-            ("OTEL_TRACES_SAMPLER", "traceidratio", 1),
-            ("OTEL_TRACES_SAMPLER", "always_off", 1),
-            ("OTEL_TRACES_SAMPLER", "always_on", 0),
-            ("OTEL_TRACES_SAMPLER", "parentbased_always_on", 0),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote", 1),
+            ("OTEL_TRACES_SAMPLER", "Always_On", 1),
         ] {
             let from = read(&[(name, value)]);
             assert_eq!(from.warnings.len(), warnings, "{name}={value}");
             assert!(from.warnings.iter().all(|warning| warning.starts_with(name)));
+        }
+    }
+
+    #[test]
+    fn the_sampler_has_a_name_and_perhaps_an_argument() {
+        let of_root = |root| Sampler::ParentBased(Box::new(ParentBased { root, ..ParentBased::default() }));
+        for (name, argument, sampler, warnings) in [
+            ("always_on", "", Sampler::AlwaysOn, 0),
+            ("always_off", "0.5", Sampler::AlwaysOff, 0),
+            ("traceidratio", "0.25", Sampler::Probability(0.25), 0),
+            ("traceidratio", "", Sampler::Probability(1.0), 0),
+            ("traceidratio", "25 %", Sampler::Probability(1.0), 1),
+            ("traceidratio", "1.5", Sampler::Probability(1.0), 1),
+            ("traceidratio", "NaN", Sampler::Probability(1.0), 1),
+            ("parentbased_always_on", "", Sampler::default(), 0),
+            ("parentbased_always_off", "", of_root(Sampler::AlwaysOff), 0),
+            (" parentbased_traceidratio ", "1e-3", of_root(Sampler::Probability(0.001)), 0),
+            ("xray", "endpoint=x", Sampler::default(), 1),
+            ("", "0.5", Sampler::default(), 0),
+        ] {
+            let from = read(&[("OTEL_TRACES_SAMPLER", name), ("OTEL_TRACES_SAMPLER_ARG", argument)]);
+            assert_eq!(from.config.tracer_provider.sampler, sampler, "{name} {argument}");
+            assert_eq!(from.warnings.len(), warnings, "{name} {argument}: {:?}", from.warnings);
         }
     }
 
@@ -461,6 +529,25 @@ mod tests {
         assert_eq!(from.config.spantap.semconv_stability_opt_in, expected);
         assert_eq!(from.warnings.len(), 1);
         assert!(from.warnings[0].starts_with(name) && from.warnings[0].contains("`gibberish`"));
+    }
+
+    #[test]
+    fn prometheus_is_an_exporter_of_metrics() {
+        let name = "OTEL_METRICS_EXPORTER";
+        let from = read(&[(name, "prometheus")]);
+        assert_eq!(from.config.meter_provider.pull, [PullReader::default()]);
+        assert!(from.config.meter_provider.readers.is_empty() && from.warnings.is_empty());
+        let from = read(&[
+            (name, "console, prometheus"),
+            ("OTEL_EXPORTER_PROMETHEUS_HOST", "0.0.0.0"),
+            ("OTEL_EXPORTER_PROMETHEUS_PORT", "0"),
+            ("OTEL_METRICS_EXEMPLAR_FILTER", "always_off"),
+        ]);
+        assert!(!from.config.meter_provider.exemplars);
+        let [pull] = &from.config.meter_provider.pull[..] else { panic!("one") };
+        assert_eq!((pull.host.as_str(), pull.port, from.warnings.len()), ("0.0.0.0", 9464, 1));
+        assert_eq!(from.config.meter_provider.readers.len(), 1);
+        assert_eq!(read(&[("OTEL_TRACES_EXPORTER", "prometheus")]).warnings.len(), 1);
     }
 
     #[test]

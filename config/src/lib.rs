@@ -23,9 +23,12 @@ mod load;
 mod meter_provider;
 mod pairs;
 mod protocols;
+mod pull_reader;
 mod resource;
 mod root;
 mod routes;
+mod sampler;
+mod sampling;
 mod scalar;
 mod secret;
 mod stability;
@@ -48,9 +51,15 @@ pub use limits::Limits;
 pub use load::{LoadContext, load, parse};
 pub use meter_provider::{HistogramAggregation, MeterProvider, MetricReader, Temporality};
 pub use protocols::{ProtocolSettings, Protocols};
+pub use pull_reader::PullReader;
 pub use resource::{Attribute, AttributeValue, Resource};
 pub use root::{Config, LogLevel};
 pub use routes::{RoutePattern, RouteSegment, Routes, Unmatched};
+pub use sampler::{
+    AttributePatterns, AttributeValues, Composable, ParentBased, RuleSpanKind, Sampler, SamplerRule,
+    SpanParent,
+};
+pub use sampling::{Keep, Sampling, ServiceSampler};
 pub use secret::Secret;
 pub use stability::StabilityOptIn;
 pub use stdout::{Stdout, StdoutFormat};

@@ -10,11 +10,14 @@ pub struct Limits {
     pub streams: u32,
     /// Bytes kept of all connections until a message is complete. Default 64MiB.
     pub retained_bytes: Size,
+    /// Series of one metric, of all services together; each takes about 1 KiB. What comes on top counts into one series
+    /// of its service. Default 20000.
+    pub metric_series: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { streams: 65_536, retained_bytes: Size::mib(64) }
+        Self { streams: 65_536, retained_bytes: Size::mib(64), metric_series: 20_000 }
     }
 }
 
@@ -26,6 +29,7 @@ impl Limits {
         section.set("retained_bytes", &mut limits.retained_bytes, |field| {
             field.size(Size::mib(1)..=Size::mib(65_536))
         });
+        section.set("metric_series", &mut limits.metric_series, |field| field.integer(1..=1_000_000));
         section.finish();
         Some(limits)
     }

@@ -44,8 +44,14 @@ impl Default for Config {
         Self {
             log_level: LogLevel::default(),
             resource: Resource::default(),
-            tracer_provider: TracerProvider { processors: vec![BatchProcessor::new(Exporter::Console)] },
-            meter_provider: MeterProvider { readers: vec![MetricReader::new(Exporter::Console)] },
+            tracer_provider: TracerProvider {
+                processors: vec![BatchProcessor::new(Exporter::Console)],
+                ..TracerProvider::default()
+            },
+            meter_provider: MeterProvider {
+                readers: vec![MetricReader::new(Exporter::Console)],
+                ..MeterProvider::default()
+            },
             spantap: Spantap::default(),
         }
     }

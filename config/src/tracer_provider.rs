@@ -1,16 +1,20 @@
-//! `tracer_provider`: where spans go. Each batch processor is a destination with a queue of its own.
+//! `tracer_provider`: which spans are kept, and where they go. Each batch processor is a destination with a queue of its
+//! own.
 
 use std::time::Duration;
 
 use crate::error::ProblemKind;
 use crate::exporter::{Exporter, Signal};
 use crate::field::{Field, TIMEOUT_MILLIS_MAX};
+use crate::sampler::Sampler;
 
 /// Destinations of spans.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TracerProvider {
     /// In the order of the file; none means that spans are dropped after the metrics were made of them.
     pub processors: Vec<BatchProcessor>,
+    /// Which spans are kept. Default: what the caller has decided, and all that have no caller.
+    pub sampler: Sampler,
 }
 
 /// One destination and the queue before it.
@@ -77,14 +81,16 @@ impl BatchProcessor {
 impl TracerProvider {
     pub(crate) fn read(field: &Field<'_>) -> Option<Self> {
         let mut section = field.section()?;
-        section.unsupported(&["limits", "sampler", "tracer_configurator/development"]);
+        section.unsupported(&["limits", "tracer_configurator/development"]);
+        let mut sampler = Sampler::default();
+        section.set("sampler", &mut sampler, Sampler::read);
         let processors = section.required("processors").and_then(|field| Some((field.list()?, field)));
         section.finish();
         let (list, field) = processors?;
         if list.is_empty() {
             field.problem(ProblemKind::Missing("batch".to_owned()), None);
         }
-        Some(Self { processors: list.iter().filter_map(BatchProcessor::read).collect() })
+        Some(Self { processors: list.iter().filter_map(BatchProcessor::read).collect(), sampler })
     }
 }
 

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use spantap_config::{
-    AttributeValue, Config, Exporter, LoadContext, LogLevel, Problems, StdoutFormat, load, parse,
+    AttributeValue, Composable, Config, Exporter, Keep, LoadContext, LogLevel, Problems, Sampler, SpanParent,
+    StdoutFormat, load, parse,
 };
 
 fn env(name: &str) -> Option<String> {
@@ -43,7 +44,7 @@ tracer_provider:
           otlp_grpc:
             endpont: http://localhost:4317
   sampler:
-    always_on:
+    always:
 distribution:
   spantap:
     capture:
@@ -60,7 +61,8 @@ spantap.yaml:5:25: tracer_provider.processors[0].batch.schedule_delay: expected 
 spantap.yaml:6:25: tracer_provider.processors[0].batch.max_queue_size: the number `0` is out of range, expected a whole number from 1 to 1048576
 spantap.yaml:9:13: tracer_provider.processors[0].batch.exporter.otlp_grpc.endpont: unknown key
   hint: did you mean `endpoint`?
-spantap.yaml:10:3: tracer_provider.sampler: is not supported by spantap yet
+spantap.yaml:11:5: tracer_provider.sampler.always: unknown key
+  hint: did you mean `always_on`?
 spantap.yaml:15:16: distribution.spantap.capture.backend: expected auto, sockets, fentry, kprobes or syscalls, found the text `syscall`
   hint: did you mean `syscalls`?
 spantap.yaml:16:23: distribution.spantap.capture.bytes_per_call: expected a size in bytes, found the text `64KB`
@@ -78,6 +80,20 @@ spantap.yaml:20:23: distribution.spantap.shutdown_timeout: expected a duration l
 fn each_mistake_has_its_message() {
     let batch =
         |exporter: &str| format!("tracer_provider: {{processors: [{{batch: {{exporter: {exporter}}}}}]}}");
+    let sampler = |sampler: &str| {
+        format!(
+            "tracer_provider: {{processors: [{{batch: {{exporter: {{console: }}}}}}], sampler: {sampler}}}"
+        )
+    };
+    let rule = |rule: &str| {
+        sampler(&format!(
+            "{{composite/development: {{rule_based: {{rules: [{{sampler: {{always_on: }}, {rule}}}]}}}}}}"
+        ))
+    };
+    let deep = |levels| {
+        let (begin, end) = ("{parent_based: {root: ".repeat(levels), "}}".repeat(levels));
+        format!("{begin}{{always_on: }}{end}")
+    };
     for (yaml, expected) in [
         ("tracer_provider: {}".to_owned(), "the key `processors` is missing"),
         ("tracer_provider: {processors: []}".to_owned(), "the key `batch` is missing"),
@@ -102,7 +118,7 @@ fn each_mistake_has_its_message() {
         (batch("{otlp_grpc: {headers_list: secret}}"), "element 1 has no `=`"),
         (batch("{otlp_file/development: {output_stream: x.jsonl}}"), "must be stdout or file:///"),
         (batch("{console: {temporality_preference: delta}}"), "unknown key"),
-        ("meter_provider: {readers: [{pull: {}}]}".to_owned(), "pull: is not supported"),
+        ("meter_provider: {readers: [{pull: {}}]}".to_owned(), "pull: the key `exporter` is missing"),
         ("meter_provider: {views: [], readers: [{periodic: {exporter: {console: }}}]}".to_owned(), "views: is not"),
         (
             "meter_provider: {readers: [{periodic: {exporter: {console: {temporality_preference: low_memory}}}}]}"
@@ -128,6 +144,7 @@ fn each_mistake_has_its_message() {
         (ours("semconv_stability_opt_in: http/old"), "names conventions that are not known"),
         (ours("routes: {unmatched: false}"), "expected heuristic, wildcard or off, found the boolean `false`"),
         (ours("stdout: {format: json}"), "expected pretty, otlp-json or none"),
+        (ours("exchange_timeout: 1h"), "out of range, expected 1s to 10m"),
         (ours("shutdown_timeout: 1d"), "out of range, expected 0s to 10m"),
         (ours("discovery: {exclude: [{executable: \"\"}]}"), "exclude[0].executable: is empty"),
         (ours("discovery: {exclude: [{}]}"), "give at least one of executable"),
@@ -141,6 +158,30 @@ fn each_mistake_has_its_message() {
         (ours("discovery: {exclude: [{pid: 1, service_name: x}]}"), "exclude[0].service_name: unknown key"),
         (ours("discovery: {telemetry_backends: metrics_only}"), "expected skip or all"),
         (ours("discovery: {instrumented: metrics}"), "expected metrics_only, all or skip, found the text `metrics`"),
+        (sampler("{}"), "the key `always_on` or `always_off`"),
+        (sampler("{always_on: , always_off: }"), "one key is allowed here, `always_on` and `always_off` are set"),
+        (sampler("{always_on: {ratio: 1}}"), "sampler.always_on.ratio: unknown key"),
+        (sampler("{jaeger_remote/development: {endpoint: x}}"), "jaeger_remote/development: is not supported"),
+        (sampler("{trace_id_ratio_based: {ratio: 10}}"), "expected a number from 0 to 1, found the number `10`"),
+        (sampler("{probability/development: {ratio: -0.1}}"), "expected a number from 0 to 1"),
+        (sampler("{traceidratio: {ratio: 1}}"), "sampler.traceidratio: unknown key"),
+        (sampler("{parent_based: {roof: {always_on: }}}"), "did you mean `root`?"),
+        (sampler("{parent_based: {root: {ratio: 1}}}"), "sampler.parent_based.root.ratio: unknown key"),
+        (sampler("{composite/development: {parent_threshold: }}"), "the key `root` is missing"),
+        (sampler("{composite/development: {rule_based: {rules: [{}]}}}"), "rules[0]: the key `sampler` is missing"),
+        (rule("span_kinds: [servre]"), "did you mean `server`?"),
+        (rule("span_kinds: []"), "rules[0].span_kinds: is empty"),
+        (rule("parent: [root]"), "expected none, remote or local"),
+        (rule("attribute_values: {values: [a]}"), "attribute_values: the key `key` is missing"),
+        (rule("attribute_values: {key: a, values: [404]}"), "expected text, found the number `404`"),
+        (rule("attribute_patterns: {key: a, include: [b]}"), "did you mean `included`?"),
+        (sampler(&deep(11)), "is more than 10 samplers deep"),
+        (ours("sampling: {keep_errors: true}"), "expected like_others, over_ratio or always, found the boolean `true`"),
+        (ours("sampling: {slowest: 0.9}"), "expected a number from 0.0001 to 0.5, found the number `0.9`"),
+        (ours("sampling: {spans_per_second: 0}"), "out of range, expected a whole number from 1 to 100000"),
+        (ours("sampling: {rules: [{sampler: {always_on: }}]}"), "rules[0]: names no criterion"),
+        (ours("sampling: {rules: [{service: a}]}"), "rules[0]: the key `sampler` is missing"),
+        (ours("sampling: {rules: [{services: a, sampler: {always_on: }}]}"), "did you mean `service`?"),
         (ours("limits: {retained_bytes: 1KiB}"), "expected 1MiB to 64GiB"),
     ] {
         let said = said(&yaml);
@@ -190,6 +231,50 @@ fn naming_one_destination_means_only_that_one() {
     let Exporter::Otlp(otlp) = &config.tracer_provider.processors[0].exporter else { panic!() };
     assert_eq!(otlp.endpoint.as_str(), "http://localhost:4318/v1/traces");
     assert!(config.meter_provider.readers.is_empty());
+}
+
+#[test]
+fn samplers_arrive() {
+    let yaml = "\
+file_format: \"1.1\"
+tracer_provider:
+  processors: [{batch: {exporter: {console: }}}]
+  sampler:
+    parent_based:
+      root:
+        trace_id_ratio_based: {ratio: 0.25}
+      remote_parent_sampled:
+        composite/development:
+          rule_based:
+            rules:
+              - attribute_patterns: {key: url.path, included: [\"/a*\"], excluded: [/ab]}
+                parent: [remote]
+                sampler: {parent_threshold: {root: {probability: }}}
+distribution:
+  spantap:
+    sampling:
+      keep_errors: always
+      slowest: 0.05
+      spans_per_second: 100
+      rules:
+        - {service: pay*, span_name: GET, sampler: {always_off: }}
+";
+    let config = check(yaml).unwrap_or_else(|problems| panic!("{problems}"));
+    let Sampler::ParentBased(parent) = &config.tracer_provider.sampler else { panic!() };
+    assert_eq!(parent.root, Sampler::Probability(0.25));
+    assert_eq!(parent.remote_parent_not_sampled, Sampler::AlwaysOff);
+    let Sampler::Composite(Composable::RuleBased(rules)) = &parent.remote_parent_sampled else { panic!() };
+    let patterns = rules[0].attribute_patterns.as_ref().unwrap();
+    assert!(patterns.included[0].matches("/ab") && patterns.excluded[0].matches("/ab"));
+    assert_eq!((&rules[0].parent[..], &rules[0].span_kinds[..]), (&[SpanParent::Remote][..], &[][..]));
+    let whole = Composable::ParentThreshold(Box::new(Composable::Probability(1.0)));
+    assert_eq!(rules[0].sampler, whole);
+    let sampling = &config.spantap.sampling;
+    assert_eq!((sampling.keep_errors, sampling.keep_slowest), (Keep::Always, Keep::OverRatio));
+    assert_eq!((sampling.slowest, sampling.spans_per_second), (0.05, Some(100)));
+    let [rule] = &sampling.rules[..] else { panic!() };
+    assert!(rule.service.as_ref().is_some_and(|glob| glob.matches("payment")));
+    assert_eq!(rule.sampler, Sampler::AlwaysOff);
 }
 
 #[test]
@@ -321,4 +406,72 @@ fn braces_between_brackets_need_quotes() {
     let quoted = routes(r#"["/users/{id}", "/static/**"]"#);
     let config = check(&format!("file_format: \"1.1\"\n{quoted}")).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.spantap.routes.patterns.len(), 2);
+}
+
+#[test]
+fn pull_readers_are_read_and_their_mistakes_told() {
+    let with = |exporter: &str| {
+        format!("meter_provider:\n  readers:\n    - pull:\n        exporter:\n          {exporter}\n")
+    };
+    let whole = "prometheus/development: {host: 0.0.0.0, port: 9000, scope_info_enabled: false, \
+                 target_info_enabled/development: false, translation_strategy: underscore_escaping_with_suffixes}";
+    let config = check(&format!("file_format: \"1.1\"\n{}", with(whole))).unwrap();
+    let [pull] = &config.meter_provider.pull[..] else { panic!("one") };
+    assert_eq!((pull.host.as_str(), pull.port), ("0.0.0.0", 9000));
+    assert!(!pull.scope_info && !pull.target_info && config.meter_provider.readers.is_empty());
+    assert_eq!(
+        check(&format!("file_format: \"1.1\"\n{}", with("prometheus/development:")))
+            .unwrap()
+            .meter_provider
+            .pull
+            .len(),
+        1
+    );
+    for (exporter, what) in [
+        ("prometheus: {}", "known here: prometheus/development"),
+        ("prometheus/development: {prot: 1}", "did you mean `port`?"),
+        ("prometheus/development: {port: 0}", "a whole number from 1 to 65535"),
+        ("prometheus/development: {resource_constant_labels: {}}", "not supported"),
+        (
+            "prometheus/development: {translation_strategy: no_translation}",
+            "expected underscore_escaping_with_suffixes",
+        ),
+    ] {
+        let said = said(&with(exporter));
+        assert!(said.contains(what), "{exporter}: {said}");
+    }
+}
+
+#[test]
+fn exemplars_can_be_left_out_and_are_never_of_spans_that_nobody_has() {
+    let with = |filter: &str| {
+        format!(
+            "meter_provider: {{exemplar_filter: {filter}, readers: [{{periodic: {{exporter: {{console: }}}}}}]}}\n"
+        )
+    };
+    for (filter, expected) in [("trace_based", true), ("always_off", false)] {
+        let config = check(&format!("file_format: \"1.1\"\n{}", with(filter))).unwrap();
+        assert_eq!(config.meter_provider.exemplars, expected);
+    }
+    assert!(said(&with("always_on")).contains("expected trace_based or always_off"));
+}
+
+#[test]
+fn cardinality_limits_are_of_histograms_or_of_everything() {
+    let with = |limits: &str| {
+        format!(
+            "meter_provider:\n  readers:\n    - periodic: {{cardinality_limits: {limits}, exporter: {{console: }}}}\n"
+        )
+    };
+    for (limits, expected) in [
+        ("{default: 7}", 7),
+        ("{default: 7, histogram: 9}", 9),
+        ("{histogram: 5, default: 7}", 5),
+        ("{}", 2000),
+    ] {
+        let config = check(&format!("file_format: \"1.1\"\n{}", with(limits))).unwrap();
+        assert_eq!(config.meter_provider.readers[0].cardinality_limit, expected, "{limits}");
+    }
+    assert!(said(&with("{counter: 5}")).contains("not supported"));
+    assert!(said(&with("{default: 0}")).contains("a whole number from 1 to 1000000"));
 }

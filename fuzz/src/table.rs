@@ -28,6 +28,7 @@ impl Node {
             direction_bytes_max: 4_000,
             retained_bytes_max: RETAINED_BYTES_MAX,
             idle: Duration::from_secs(10),
+            exchange_timeout: Duration::from_secs(5),
             connection_idle: Duration::from_secs(20),
         };
         Self { table: Table::new(settings, ALL), out: Vec::new(), exchanges: 0 }

@@ -140,6 +140,9 @@ pub struct TraceContext {
     pub parent_id: [u8; 8],
     /// W3C trace flags; bit 0 is "sampled".
     pub flags: u8,
+    /// False if the caller leaves it to whom it calls whether the trace is kept (B3 without a sampling state); "sampled"
+    /// is not set then.
+    pub is_decided: bool,
     /// The `tracestate` header as sent, bounded.
     pub state: CompactString,
 }

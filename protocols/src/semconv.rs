@@ -3,6 +3,7 @@
 //! Source: <https://github.com/open-telemetry/semantic-conventions/tree/v1.44.0/docs>.
 
 pub mod older;
+pub mod own;
 
 /// `schema_url` of everything emitted.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";

@@ -56,18 +56,21 @@ impl<'a> TraceHeaders<'a> {
             return None;
         }
         let (trace_id, parent_id, flags) = traceparent(self.traceparent?)?;
-        Some(TraceContext { trace_id, parent_id, flags, state: tracestate(&self.tracestate) })
+        let state = tracestate(&self.tracestate);
+        Some(TraceContext { trace_id, parent_id, flags, is_decided: true, state })
     }
 
     /// `{TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`, the last two optional.
     fn b3_single(&self) -> Option<TraceContext> {
         let mut parts = self.b3?.split(|byte| *byte == b'-');
-        b3(parts.next()?, parts.next()?, matches!(parts.next(), Some(b"1" | b"d")))
+        b3(parts.next()?, parts.next()?, parts.next().map(|state| matches!(state, b"1" | b"d")))
     }
 
     fn b3_multiple(&self) -> Option<TraceContext> {
-        let sampled = self.b3_flags == Some(b"1") || matches!(self.b3_sampled, Some(b"1" | b"true"));
-        b3(self.b3_trace_id?, self.b3_span_id?, sampled)
+        let decision = self.b3_sampled.map(|sampled| matches!(sampled, b"1" | b"true"));
+        // "Debug implies an accept decision."
+        let decision = if self.b3_flags == Some(b"1") { Some(true) } else { decision };
+        b3(self.b3_trace_id?, self.b3_span_id?, decision)
     }
 }
 
@@ -108,7 +111,9 @@ fn tracestate(headers: &[&[u8]]) -> CompactString {
 }
 
 /// A B3 trace id has 32 or 16 hex digits; the short one stands for the lower half.
-fn b3(trace: &[u8], span: &[u8], sampled: bool) -> Option<TraceContext> {
+///
+/// > Leaving this field absent means the decision is deferred (openzipkin/b3-propagation, "Sampling State")
+fn b3(trace: &[u8], span: &[u8], decision: Option<bool>) -> Option<TraceContext> {
     let mut trace_id = [0; 16];
     if trace.len() == 16 {
         trace_id[8..].copy_from_slice(&hex::<8>(trace, true)?);
@@ -120,7 +125,8 @@ fn b3(trace: &[u8], span: &[u8], sampled: bool) -> Option<TraceContext> {
     valid.then(|| TraceContext {
         trace_id,
         parent_id,
-        flags: u8::from(sampled),
+        flags: u8::from(decision == Some(true)),
+        is_decided: decision.is_some(),
         state: CompactString::default(),
     })
 }
@@ -190,12 +196,36 @@ mod tests {
         let single =
             context(&[("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1-05e3ac9a4f6e3b90")]);
         assert_eq!(single.as_ref().map(|found| (found.trace_id[0], found.flags)), Some((0x80, 1)));
+        assert!(single.is_some_and(|found| found.is_decided));
         let multiple = context(&[("X-B3-TraceId", "64fe8b2a57d3eff7"), ("X-B3-SpanId", "E457B5A2E4D86BD1")]);
         assert_eq!(
             multiple.as_ref().map(|found| (found.trace_id[7..9].to_vec(), found.flags)),
             Some((vec![0, 0x64], 0))
         );
         assert_eq!(context(&[("b3", "0")]), None);
+    }
+
+    #[test]
+    fn b3_may_leave_the_decision_open() {
+        let ids = [("X-B3-TraceId", "64fe8b2a57d3eff7"), ("X-B3-SpanId", "e457b5a2e4d86bd1")];
+        let single = |state: &str| context(&[("b3", &format!("64fe8b2a57d3eff7-e457b5a2e4d86bd1{state}"))]);
+        let multiple = |name, value| context(&[ids[0], ids[1], (name, value)]);
+        for (found, sampled, is_decided) in [
+            (single(""), 0, false),
+            (single("-0"), 0, true),
+            (single("-1"), 1, true),
+            (single("-d"), 1, true),
+            (context(&ids), 0, false),
+            (multiple("X-B3-Sampled", "0"), 0, true),
+            (multiple("X-B3-Sampled", "1"), 1, true),
+            (multiple("X-B3-Sampled", "true"), 1, true),
+            (multiple("X-B3-Flags", "1"), 1, true),
+            (multiple("X-B3-Flags", "0"), 0, false),
+            (context(&[("traceparent", PARENT)]), 1, true),
+        ] {
+            let found = found.expect("valid");
+            assert_eq!((found.flags, found.is_decided), (sampled, is_decided), "{found:?}");
+        }
     }
 
     #[test]

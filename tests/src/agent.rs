@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     machine,
-    otlp::{self, Point, Span},
+    otlp::{self, Number, Point, Span},
     program::{Ended, Program, folder, wait_until},
 };
 
@@ -139,7 +139,8 @@ impl Agent {
         assert!(!stderr.contains("panicked"), "spantap panicked:\n{stderr}");
         let stdout = self.program.stdout();
         let accounts = Accounts::parse(&stderr);
-        Finished { spans: otlp::spans(&stdout), points: otlp::points(&stdout), accounts, stderr }
+        let (spans, points, numbers) = (otlp::spans(&stdout), otlp::points(&stdout), otlp::numbers(&stdout));
+        Finished { spans, points, numbers, accounts, stderr }
     }
 }
 
@@ -149,6 +150,8 @@ pub struct Finished {
     pub spans: Vec<Span>,
     /// All points of histograms.
     pub points: Vec<Point>,
+    /// All that was told in plain numbers: of the agent itself.
+    pub numbers: Vec<Number>,
     /// The accounts.
     pub accounts: Accounts,
     /// All of standard error.

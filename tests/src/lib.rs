@@ -15,6 +15,7 @@ pub mod nginx;
 pub mod otlp;
 pub mod postgres;
 pub mod program;
+pub mod prometheus;
 pub mod python;
 pub mod rotel;
 pub mod wrk;

@@ -45,9 +45,13 @@ pub struct Span {
     pub is_error: bool,
     /// Its trace.
     pub trace_id: String,
+    /// Its own id.
+    pub span_id: String,
+    /// Its `tracestate`.
+    pub state: String,
     /// Its caller.
     pub parent: String,
-    /// Whether the caller, or the beginning of its trace, has decided that it is kept: W3C's `sampled` flag.
+    /// Whether it says of itself that it is kept: W3C's `sampled` flag.
     pub is_sampled: bool,
 }
 
@@ -125,6 +129,8 @@ pub struct Point {
     pub sum: f64,
     /// Its attributes.
     pub attributes: Attributes,
+    /// The spans that stand for its buckets.
+    pub exemplars: Vec<String>,
 }
 
 /// The spans in lines of OTLP JSON. A last line that is still being written is left out.
@@ -146,6 +152,8 @@ pub fn spans(lines: &str) -> Vec<Span> {
             attributes: attributes(&span["attributes"]),
             is_error: number(&span["status"]["code"]) == 2,
             trace_id: text(&span["traceId"]),
+            span_id: text(&span["spanId"]),
+            state: text(&span["traceState"]),
             parent: text(&span["parentSpanId"]),
             is_sampled: number(&span["flags"]) & 1 == 1,
         });
@@ -167,12 +175,44 @@ pub fn points(lines: &str) -> Vec<Point> {
                 count: number(&point["count"]),
                 sum: point["sum"].as_f64().unwrap_or(f64::NAN),
                 attributes: attributes(&point["attributes"]),
+                exemplars: list(&point["exemplars"]).iter().map(|one| text(&one["spanId"])).collect(),
             };
             let key = (point.resource.clone(), point.metric.clone(), point.attributes.clone());
             points.insert(key, point);
         }
     });
     points.into_values().collect()
+}
+
+/// A point of a sum or a gauge.
+#[derive(Clone, Debug)]
+pub struct Number {
+    /// All of the resource.
+    pub resource: Attributes,
+    /// The metric's name.
+    pub metric: String,
+    /// Its attributes.
+    pub attributes: Attributes,
+    /// The number.
+    pub value: f64,
+}
+
+/// The plain numbers in lines of OTLP JSON, all that were told.
+#[must_use]
+pub fn numbers(lines: &str) -> Vec<Number> {
+    let mut numbers = Vec::new();
+    each(lines, "resourceMetrics", "scopeMetrics", "metrics", |resource, metric| {
+        for point in list(&metric["sum"]["dataPoints"]).iter().chain(list(&metric["gauge"]["dataPoints"])) {
+            let whole = point["asInt"].as_str().and_then(|text| text.parse().ok());
+            numbers.push(Number {
+                resource: resource.clone(),
+                metric: text(&metric["name"]),
+                attributes: attributes(&point["attributes"]),
+                value: whole.or_else(|| point["asDouble"].as_f64()).unwrap_or(0.0),
+            });
+        }
+    });
+    numbers
 }
 
 fn each(lines: &str, resources: &str, scopes: &str, items: &str, mut take: impl FnMut(&Attributes, &Json)) {

@@ -1,15 +1,17 @@
-//! Does a span join its caller's trace, with the caller's decision, whatever the headers are that say so?
+//! Does a span join its caller's trace, and is the caller's decision obeyed, whatever the headers are that say so?
 
 use spantap_tests::{agent::Agent, client::curl, machine, nginx::Nginx, otlp::Kind};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
-/// What a client may say (W3C Trace Context, openzipkin/b3-propagation), and whether its trace is kept.
+/// What a client may say (W3C Trace Context, openzipkin/b3-propagation), and whether its trace is kept. What it leaves
+/// open is for us to decide.
 const SAID: &[(&str, &[&str], bool)] = &[
     ("w3c", &["traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], true),
     ("w3c-not", &["traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"], false),
     ("b3", &["b3: 4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1"], true),
     ("b3-not", &["b3: 4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0"], false),
+    ("b3-open", &["b3: 4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"], true),
     (
         "b3-multi",
         &[
@@ -56,7 +58,8 @@ fn the_callers_trace_goes_on_in_both_versions_of_http() {
             &["X-Request-Id: 7f3c", "traceparent: 00-00000000000000000000000000000000-00f067aa0ba902b7-01"],
         );
     }
-    let all = 2 * (SAID.len() + 1);
+    let kept = SAID.iter().filter(|(.., is_sampled)| *is_sampled).count();
+    let all = 2 * (kept + 1);
     for (service, kind) in [("nginx", Kind::Server), ("curl", Kind::Client)] {
         agent.wait_for(all, |span| span.is(service, kind));
     }
@@ -64,17 +67,24 @@ fn the_callers_trace_goes_on_in_both_versions_of_http() {
     finished.accounts.assert_nothing_lost();
     for (service, kind) in [("nginx", Kind::Server), ("curl", Kind::Client)] {
         for (folder, version) in [("/ok/1/", "1.1"), ("/ok/2/", "2")] {
-            let one = |name: &str| {
+            let of = |name: &str| {
                 let path = format!("{folder}{name}");
-                let spans = finished.select(|span| span.is(service, kind) && span.path() == path);
-                assert_eq!(spans.len(), 1, "{service} {path}");
+                finished.select(|span| span.is(service, kind) && span.path() == path)
+            };
+            let one = |name: &str| {
+                let spans = of(name);
+                assert_eq!(spans.len(), 1, "{service} {folder}{name}");
                 assert_eq!(spans[0].get("network.protocol.version"), version, "{}", spans[0]);
                 spans[0]
             };
             for (name, _, is_sampled) in SAID {
+                if !is_sampled {
+                    assert_eq!(of(name).len(), 0, "{service} {folder}{name}: the caller does not keep it");
+                    continue;
+                }
                 let span = one(name);
                 let told = (span.trace_id.as_str(), span.parent.as_str(), span.is_sampled);
-                assert_eq!(told, (TRACE, CALLER, *is_sampled), "{span}");
+                assert_eq!(told, (TRACE, CALLER, true), "{span}");
             }
             let span = one("none");
             assert_eq!(
@@ -86,4 +96,6 @@ fn the_callers_trace_goes_on_in_both_versions_of_http() {
             assert!(span.get("http.request.header.x-request-id").contains("7f3c"), "{:?}", span.attributes);
         }
     }
+    let left_out = finished.accounts.left_out["spans sampled out: the caller's decision"];
+    assert_eq!(left_out as usize, 4 * (SAID.len() - kept), "two ends, two versions");
 }

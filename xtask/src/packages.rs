@@ -32,6 +32,7 @@ pub(crate) const FOR_TESTS: &[&str] = &[
     "mosquitto",
     "mosquitto-clients",
     "caddy",
+    "prometheus",
     "gcc",
     "libc6-dev",
     "libssl-dev",

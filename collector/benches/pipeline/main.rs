@@ -22,10 +22,11 @@ use spantap::{
         otlp::{Batcher, settings::Signal},
         stdout::{OtlpJson, Output, Pretty},
     },
+    processors::Sampling,
     replay::Replay,
     telemetry::{Aggregator, MetricSettings, MetricsSnapshot, Record, UnixNanos},
 };
-use spantap_config::Config;
+use spantap_config::{Config, Sampler};
 use spantap_protocols::ALL;
 
 use support::counting::{Counting, taken};
@@ -147,7 +148,7 @@ impl Exporter for Encoder {
         let rest = self.batcher.finish();
         self.sent(rest);
         if let Some(metrics) = &mut self.metrics {
-            black_box(metrics.collect(UnixNanos(0)));
+            black_box(metrics.collect(UnixNanos(0), UnixNanos(0)));
         }
     }
 
@@ -206,6 +207,16 @@ fn stages(runs: usize) {
         let mut table = Table::new(Settings::default(), ALL);
         let name = format!("events to exchanges, HTTP/1, {streams} streams");
         show(&name, "event", &mut || calls.give(&mut table, 100_000));
+    }
+    for (name, sampler) in [("the default", Sampler::default()), ("by ratio", Sampler::Probability(0.1))] {
+        let mut sampling = Sampling::new(&sampler, &spantap_config::Sampling::default());
+        let mut records = records.clone();
+        show(&format!("sampling, {name}"), "span", &mut || {
+            for record in &mut records {
+                black_box(sampling.decide(record));
+            }
+            records.len() as u64
+        });
     }
     let mut metrics = Aggregator::new(MetricSettings::default());
     show("record to histograms", "span", &mut || {

@@ -4,35 +4,36 @@
 //! the runtime's one sends to backends. Standard output and each file have one more, which waits for its reader.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     io::IsTerminal,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
     },
-    thread,
     time::{Duration, Instant},
 };
 
-use spantap_config::{CaptureTls, Config, ProbePlacement};
+use spantap_config::Config;
 use spantap_ebpf_common::event::Tgid;
-use spantap_protocols::{Attributes, BootNanos, Key, Protocol, Value};
+use spantap_protocols::{Attributes, Key, Protocol, Value};
 use tokio::runtime::{Handle, Runtime};
 
 use super::{
     cadence::Cadence,
+    outputs::{Opened, Outputs},
+    own,
     pipeline::{Naming, Pipeline},
+    scanner::Scanner,
     summary::Summary,
-    wiring::{self, Outputs, WiringError},
+    wiring::{self, WiringError},
 };
 use crate::{
     connection::Table,
-    discovery::{Change, Placement, Services, TlsFinder, TlsProber, procfs, services, tls::TlsCounts},
+    discovery::{Change, Services, services},
     export::Pressure,
     kernel::{self, Attacher, Ignored, Kernel, KernelError, Losses, Report, Source, Verdicts, Way, Weight},
-    processors::Processors,
-    telemetry::Clock,
+    processors::{Processors, Sampling},
+    telemetry::{Clock, Service, UnixNanos},
 };
 
 /// Between two calls of [`Pipeline::tick`].
@@ -64,6 +65,8 @@ pub struct Agent {
     verdicts: Verdicts,
     pipeline: Pipeline,
     scanner: Scanner,
+    /// The agent as a service, and since when it runs.
+    own: (Arc<Service>, UnixNanos),
     shutdown_timeout: Duration,
     stop: Arc<AtomicBool>,
     runtime: Runtime,
@@ -87,28 +90,33 @@ impl Agent {
         }
         say_missing(&mut kernel.attacher);
         // Before the first thread is started, and after everything that others may be forbidden to open.
-        let files = wiring::open_files(config)?;
+        let opened = Opened::of(config)?;
         if let Err(error) = kernel::give_up_others(way == Way::PerfEvents) {
             tracing::warn!(%error, "capabilities that are not needed could not be given up");
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let stop = Arc::new(AtomicBool::new(false));
         runtime.spawn(stop_on_signal(Arc::clone(&stop)));
-        let outputs = Outputs::start_with(config, files, runtime.handle(), Pressure::Drop)?;
+        let outputs = Outputs::start_with(config, opened, runtime.handle(), Pressure::Drop)?;
         let mut common = services::common_attributes();
+        let own = own::service(&config.resource, common.clone());
         add_configured(&mut common, &config.spantap.resource);
         let mut pipeline = Pipeline::new(
-            Table::new(wiring::table_settings(&config.spantap.limits), enabled_protocols(config)),
+            Table::new(wiring::table_settings(&config.spantap), enabled_protocols(config)),
             Services::new(common),
             Naming::Processes,
             Processors::standard(
                 wiring::route_settings(&config.spantap.routes),
                 wiring::older_names(config.spantap.semconv_stability_opt_in),
             ),
+            Sampling::new(&config.tracer_provider.sampler, &config.spantap.sampling),
             outputs,
             Clock::system(),
         );
         pipeline.select(&config.spantap.discovery);
+        // Since the kernel side came first, everything is by now.
+        pipeline.outputs().say_attached();
+        let started = pipeline.now();
         let watched_since = Arc::new(AtomicU64::new(u64::MAX));
         pipeline.know_tls_watch(Arc::clone(&watched_since));
         let scanner = Scanner::start(kernel.attacher, &config.spantap.capture.tls, watched_since)?;
@@ -119,6 +127,7 @@ impl Agent {
             verdicts: kernel.verdicts,
             pipeline,
             scanner,
+            own: (own, started),
             shutdown_timeout: config.spantap.shutdown_timeout,
             stop,
             runtime,
@@ -157,6 +166,9 @@ impl Agent {
             let now = Instant::now();
             if now >= next_tick {
                 next_tick = now + TICK;
+                if self.pipeline.metrics_are_due(now) {
+                    self.tell_of_itself();
+                }
                 self.pipeline.tick(now);
             }
             if now >= next_second {
@@ -176,9 +188,20 @@ impl Agent {
         // Detaching may take seconds, in which the ring fills with what nobody will read: that is no loss of this run.
         let lost: Vec<_> = self.losses.all().collect();
         let missed = self.losses.missed_runs();
+        self.tell_of_itself();
         self.pipeline.shutdown(Instant::now() + self.shutdown_timeout);
         let Self { source, pipeline, scanner, .. } = self;
         Summary::of_agent(&pipeline, &source, &lost, missed, scanner.stop())
+    }
+
+    /// Gives the accounts so far to those who are about to read metrics.
+    fn tell_of_itself(&mut self) {
+        let lost: Vec<_> = self.losses.all().collect();
+        let missed = self.losses.missed_runs();
+        let summary = Summary::of_agent(&self.pipeline, &self.source, &lost, missed, self.scanner.counts());
+        let (service, started) = &self.own;
+        let own = own::metrics(service, &summary, &self.pipeline, *started);
+        self.pipeline.set_own(own);
     }
 
     fn drain(&mut self) -> usize {
@@ -263,73 +286,5 @@ async fn stop_on_signal(stop: Arc<AtomicBool>) {
             std::process::exit(130);
         }
         stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Looks for TLS libraries, on two threads of its own: one opens what processes map, while they are there, and one looks
-/// into the files and probes them. The latter holds all kernel programs: when it ends, nothing stays attached.
-struct Scanner {
-    requests: mpsc::Sender<(Tgid, BootNanos)>,
-    finder: thread::JoinHandle<TlsCounts>,
-    prober: thread::JoinHandle<TlsCounts>,
-}
-
-/// Files that are open at a time.
-const FILES_MAX: usize = 256;
-
-impl Scanner {
-    fn start(
-        attacher: Attacher,
-        tls: &CaptureTls,
-        watched_since: Arc<AtomicU64>,
-    ) -> Result<Self, std::io::Error> {
-        let is_enabled = tls.openssl;
-        let placement = match tls.placement {
-            ProbePlacement::Cheapest => Placement::Cheapest,
-            ProbePlacement::Symbol => Placement::Symbol,
-        };
-        let (requests, incoming) = mpsc::channel::<(Tgid, BootNanos)>();
-        let (files, found) = mpsc::sync_channel(FILES_MAX);
-        let find = move || {
-            let mut finder = TlsFinder::default();
-            if is_enabled {
-                // Nobody receives any more only when all ends.
-                finder.host().for_each(|file| drop(files.send(file)));
-                for tgid in procfs::processes().filter(|tgid| procfs::executable(*tgid).is_some()) {
-                    finder.scan(tgid, None).into_iter().for_each(|file| drop(files.send(file)));
-                }
-            }
-            while let Ok(first) = incoming.recv() {
-                // A process that starts maps many files in a row: one look is enough for all of them.
-                let mut waiting = HashMap::from([first]);
-                for (tgid, at) in incoming.try_iter() {
-                    waiting.entry(tgid).or_insert(at);
-                }
-                for (tgid, at) in waiting.into_iter().filter(|_| is_enabled) {
-                    finder.scan(tgid, Some(at)).into_iter().for_each(|file| drop(files.send(file)));
-                }
-            }
-            finder.gone()
-        };
-        let probe = move || {
-            let mut prober = TlsProber::new(attacher, placement, watched_since);
-            found.into_iter().for_each(|file| prober.look_into(file));
-            prober.counts()
-        };
-        let finder = thread::Builder::new().name("discovery".into()).spawn(find)?;
-        let prober = thread::Builder::new().name("probes".into()).spawn(probe)?;
-        Ok(Self { requests, finder, prober })
-    }
-
-    fn scan(&self, tgid: Tgid, at: BootNanos) {
-        // The thread ends only after this sender is gone.
-        let _ = self.requests.send((tgid, at));
-    }
-
-    /// Ends the thread, and with it every attachment.
-    fn stop(self) -> TlsCounts {
-        drop(self.requests);
-        let TlsCounts { gone, unread, .. } = self.finder.join().unwrap_or_default();
-        TlsCounts { gone, unread, ..self.prober.join().unwrap_or_default() }
     }
 }

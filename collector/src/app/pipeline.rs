@@ -14,16 +14,19 @@ use spantap_ebpf_common::{
 };
 use spantap_protocols::{BootNanos, Role};
 
-use super::wiring::Outputs;
+use super::outputs::Outputs;
 use crate::{
     connection::{Finished, Table},
     discovery::{Change, Instrumented, Selection, Services, Wanted, instrumented::Evidence},
-    processors::{Processors, Verdict},
-    telemetry::{self, Clock, Endpoints, IdGenerator, Record},
+    processors::{Processors, Sampling, Verdict, sampling::Fate},
+    telemetry::{self, Clock, Endpoints, IdGenerator, Record, UnixNanos, snapshot::ServiceMetrics},
 };
 
 /// How long a process that has ended is still known: its last events may come after its end.
 const REMEMBERED_NS: u64 = 10_000_000_000;
+
+/// Between two looks for series and services that have ended.
+const EXPIRY_NS: u64 = 10_000_000_000;
 
 /// How processes get the names of their services.
 pub enum Naming {
@@ -35,12 +38,13 @@ pub enum Naming {
     Fixed(CompactString),
 }
 
-/// Event -> connection table -> record -> processors -> exporters.
+/// Event -> connection table -> record -> processors -> sampling -> exporters.
 pub struct Pipeline {
     table: Table,
     services: Services,
     naming: Naming,
     processors: Processors,
+    sampling: Sampling,
     outputs: Outputs,
     clock: Clock,
     ids: IdGenerator,
@@ -49,6 +53,8 @@ pub struct Pipeline {
     of_instrumented: config::Instrumented,
     finished: Vec<Finished>,
     ended: Vec<(u64, Tgid)>,
+    /// When series and services were last looked through.
+    expired_at: u64,
     scans: HashMap<Tgid, BootNanos>,
     counts: Counts,
 }
@@ -78,6 +84,7 @@ impl Pipeline {
         services: Services,
         naming: Naming,
         processors: Processors,
+        sampling: Sampling,
         outputs: Outputs,
         clock: Clock,
     ) -> Self {
@@ -86,6 +93,7 @@ impl Pipeline {
             services,
             naming,
             processors,
+            sampling,
             outputs,
             clock,
             ids: IdGenerator::new(),
@@ -94,6 +102,7 @@ impl Pipeline {
             of_instrumented: config::Instrumented::default(),
             finished: Vec::new(),
             ended: Vec::new(),
+            expired_at: 0,
             scans: HashMap::new(),
             counts: Counts::default(),
         }
@@ -125,6 +134,10 @@ impl Pipeline {
                 self.selection.know(open.tgid, open.parent, &open.comm);
             }
             Event::ConnectFailed(failed) => {
+                if matches!(self.naming, Naming::Processes) {
+                    self.services.of_child(failed.tgid, failed.parent, &failed.comm);
+                    self.selection.know(failed.tgid, failed.parent, &failed.comm);
+                }
                 let reason = failed.errno.map(std::io::Error::from_raw_os_error);
                 tracing::debug!(pid = failed.tgid.0, peer = %failed.peer, ?reason, "a connection failed");
             }
@@ -139,8 +152,16 @@ impl Pipeline {
         self.clock.refresh();
         self.table.on_tick(now_boot_ns, &mut self.finished);
         self.pass_on();
+        for record in self.sampling.turn(BootNanos(now_boot_ns)) {
+            self.give(&record);
+        }
         let (services, selection) = (&mut self.services, &mut self.selection);
         let instrumented = &mut self.instrumented;
+        if now_boot_ns.saturating_sub(self.expired_at) >= EXPIRY_NS {
+            self.expired_at = now_boot_ns;
+            self.outputs.expire(services.take_ended(), self.clock.now());
+            services.sweep().for_each(|service| self.processors.forget_service(service));
+        }
         self.ended.retain(|&(at, tgid)| {
             let keep = now_boot_ns.saturating_sub(at) < REMEMBERED_NS;
             if !keep {
@@ -157,10 +178,30 @@ impl Pipeline {
         self.outputs.tick(now, self.clock.now());
     }
 
+    /// Whether somebody reads metrics at the next tick, who is then told of the agent as well.
+    #[must_use]
+    pub fn metrics_are_due(&self, now: Instant) -> bool {
+        self.outputs.metrics_are_due(now)
+    }
+
+    /// What the agent tells of itself from now on.
+    pub fn set_own(&mut self, own: ServiceMetrics) {
+        self.outputs.set_own(own);
+    }
+
+    /// Now, as everything here is stamped.
+    #[must_use]
+    pub fn now(&self) -> UnixNanos {
+        self.clock.now()
+    }
+
     /// Nothing more comes: finishes what is open and flushes until `deadline`.
     pub fn shutdown(&mut self, deadline: Instant) {
         self.table.finish(&mut self.finished);
         self.pass_on();
+        for record in self.sampling.release() {
+            self.give(&record);
+        }
         self.outputs.shutdown(deadline, self.clock.now());
     }
 
@@ -195,6 +236,12 @@ impl Pipeline {
     #[must_use]
     pub fn processors(&self) -> &Processors {
         &self.processors
+    }
+
+    /// Sampling, for its counters.
+    #[must_use]
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
     }
 
     /// What became of finished exchanges.
@@ -310,13 +357,22 @@ impl Pipeline {
                 return;
             }
             record.is_span = false;
-        }
-        if record.is_span {
-            self.counts.spans += 1;
-        } else {
             self.counts.metrics_only += 1;
+            return self.give(&record);
         }
-        self.outputs.on_record(&record);
+        match self.sampling.decide(&mut record) {
+            Fate::Decided => self.give(&record),
+            Fate::Waits(waiting) => {
+                if let Some(left_out) = self.sampling.hold(waiting, record) {
+                    self.give(&left_out);
+                }
+            }
+        }
+    }
+
+    fn give(&mut self, record: &Record) {
+        self.counts.spans += u64::from(record.is_span);
+        self.outputs.on_record(record);
     }
 }
 

@@ -12,14 +12,15 @@ use spantap_protocols::Attributes;
 
 use super::{
     agent::enabled_protocols,
+    outputs::Outputs,
     pipeline::{Naming, Pipeline},
     summary::Summary,
-    wiring::{self, Outputs},
+    wiring,
 };
 use crate::{
     connection::Table,
     discovery::Services,
-    processors::Processors,
+    processors::{Processors, Sampling},
     replay::{Replay, ReplayError},
     telemetry::Clock,
 };
@@ -49,13 +50,14 @@ pub fn replay(
     super::agent::add_configured(&mut common, &config.spantap.resource);
     let protocols = enabled_protocols(config);
     let mut pipeline = Pipeline::new(
-        Table::new(wiring::table_settings(&config.spantap.limits), protocols),
+        Table::new(wiring::table_settings(&config.spantap), protocols),
         Services::new(common),
         naming,
         Processors::standard(
             wiring::route_settings(&config.spantap.routes),
             wiring::older_names(config.spantap.semconv_stability_opt_in),
         ),
+        Sampling::new(&config.tracer_provider.sampler, &config.spantap.sampling),
         outputs,
         Clock::fixed(0),
     );

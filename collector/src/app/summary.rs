@@ -12,11 +12,13 @@ use crate::{
         stdout::Unwritten,
     },
     kernel::Source,
+    processors::sampling::LeftOut,
     replay::ReplayCounters,
 };
 
 /// Counters of the connection layer that are losses; the others say what passed, and which bytes nobody needed.
 const LOSSES: &[&str] = &[
+    "failed_connects_unknown",
     "dropped_messages",
     "cut_heads",
     "evicted_streams",
@@ -75,6 +77,9 @@ impl Summary {
             pipeline.table().counters().iter().partition(|(name, _)| LOSSES.contains(name));
         let mut passed: Vec<_> = passed.into_iter().map(|(name, n)| (words(name), n)).collect();
         passed.push(("spans".into(), counts.spans));
+        let sampled = pipeline.sampling().counts();
+        passed.push(("spans kept as errors".into(), sampled.errors));
+        passed.push(("spans kept as slowest".into(), sampled.slowest));
         let mut left_out: Vec<_> = lost.into_iter().map(|(name, n)| (words(name), n)).collect();
         let counters = pipeline.table().counters();
         // A session may be bound to a stream that was not counted as ciphertext yet, never the other way round.
@@ -86,11 +91,20 @@ impl Summary {
         left_out.push(("spans of processes that export their own".into(), counts.metrics_only));
         left_out.push(("exchanges of processes that export their own spans".into(), counts.instrumented));
         left_out.extend(
+            LeftOut::ALL
+                .map(|reason| (format!("spans sampled out: {}", reason.name()), sampled.left_out(reason))),
+        );
+        let unknown = "spans not compared with the slowest: too many names";
+        left_out.push((unknown.into(), sampled.not_followed));
+        left_out.extend(
             pipeline
                 .processors()
                 .dropped()
                 .map(|(name, n)| (format!("exchanges dropped by {}", words(name)), n)),
         );
+        // Not lost, but not told apart any more.
+        let overflowed = pipeline.outputs().overflowed();
+        left_out.push(("values in series that are over the limit (otel.metric.overflow)".into(), overflowed));
         for destination in pipeline.outputs().destinations() {
             let signal = destination.signal().name();
             let rivals = pipeline.outputs().destinations().filter(|d| d.signal() == destination.signal());
@@ -101,6 +115,11 @@ impl Summary {
                 dropped(destination).map(|(reason, n)| (format!("{signal} dropped{by}: {reason}"), n)),
             );
         }
+        for scraped in pipeline.outputs().scraped() {
+            passed.push(("scrapes answered".into(), scraped.answered()));
+            left_out.push(("scrapes refused".into(), scraped.refused()));
+            left_out.push(("connections of slow scrapers ended".into(), scraped.cut_off()));
+        }
         for output in pipeline.outputs().printed() {
             let name = output.name();
             left_out.extend(Unwritten::ALL.map(|reason| {
@@ -108,6 +127,16 @@ impl Summary {
             }));
         }
         Self { spans: counts.spans, passed, left_out }
+    }
+
+    /// What came in and what became of it, by its words.
+    pub(super) fn passed(&self) -> &[(String, u64)] {
+        &self.passed
+    }
+
+    /// What was left out, by its words.
+    pub(super) fn left_out_rows(&self) -> &[(String, u64)] {
+        &self.left_out
     }
 
     /// A kernel-side or later loss by its words; for tests.

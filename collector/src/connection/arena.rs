@@ -67,6 +67,11 @@ impl Order {
         self.first
     }
 
+    /// The one that was put in after `slot`.
+    pub(super) fn after(&self, slot: u32) -> Option<u32> {
+        self.links.get(slot as usize)?.after
+    }
+
     pub(super) fn contains(&self, slot: u32) -> bool {
         self.links.get(slot as usize).is_some_and(|link| link.listed)
     }
@@ -122,6 +127,7 @@ mod tests {
         let mut order = Order::default();
         [0, 1, 2, 0, 2, 2].into_iter().for_each(|slot| order.push(slot));
         assert!(order.contains(1) && !order.contains(7));
+        assert_eq!([1, 0, 2, 7].map(|slot| order.after(slot)), [Some(0), Some(2), None, None]);
         assert_eq!(listed(&mut order), [1, 0, 2]);
     }
 

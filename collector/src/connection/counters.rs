@@ -30,6 +30,8 @@ counters! {
     open_events,
     /// Connections that a process asked for and did not get.
     failed_connects,
+    /// Those of them of which no exchange was made: nobody knows what would have been spoken, or the process gave up.
+    failed_connects_unknown,
     /// Calls that moved bytes.
     data_events,
     /// Connections and TLS sessions that ended.

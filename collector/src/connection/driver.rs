@@ -5,8 +5,13 @@
 //! arrives, or the like; so the gap waits until the other direction has moved, and no longer than
 //! [`super::reassembly::HELD_NS`].
 
+use compact_str::CompactString;
 use spantap_ebpf_common::event::Flow;
-use spantap_protocols::{BootNanos, Direction, Exchange, Gap, Parser, Protocol, Role, Segment};
+use spantap_protocols::{
+    BootNanos, Direction, Exchange, Gap, Outcome, Parser, Protocol, Role, Segment, Value,
+    http::{CONNECTION_CLOSED, RESPONSE_TRUNCATED},
+    semconv::key,
+};
 
 use super::{
     counters::Counters,
@@ -28,6 +33,9 @@ pub(super) struct Driver {
     /// The connection has gone on with a protocol that is switched off.
     is_abandoned: bool,
 }
+
+/// `error.type` of an exchange that was not waited for any longer.
+pub(super) const TIMEOUT: &str = "timeout";
 
 /// In-order bytes, and how many follow them that are not here.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +76,20 @@ impl Driver {
     pub(super) fn close(&mut self, at: BootNanos, shared: &mut Shared) {
         self.parser.on_close(at, &mut shared.exchanges);
         self.count_dropped(shared);
+    }
+
+    /// What is under way will not be waited for any longer. The connection may go on; its parser is not used any more.
+    pub(super) fn time_out(&mut self, at: BootNanos, shared: &mut Shared) {
+        let before = shared.exchanges.len();
+        self.close(at, shared);
+        for exchange in shared.exchanges.iter_mut().skip(before) {
+            // To the parser it looks like an end. What the server itself has called an error stays that.
+            let Outcome::Error(error) = &mut exchange.outcome else { continue };
+            if [CONNECTION_CLOSED, RESPONSE_TRUNCATED].contains(&error.as_str()) {
+                *error = CompactString::const_new(TIMEOUT);
+                exchange.attributes.set(key::ERROR_TYPE, Value::Static(TIMEOUT));
+            }
+        }
     }
 
     /// How many further bytes of `flow` the parser does not need to see.

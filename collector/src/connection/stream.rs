@@ -37,6 +37,8 @@ pub(super) struct Stream {
     pub(super) active_at: BootNanos,
     /// Memory owned when last looked at.
     pub(super) footprint: usize,
+    /// What it speaks was told to [`super::refused`].
+    pub(super) is_told: bool,
     /// True while every byte since the first one was seen by the same parser, or by none.
     intact: bool,
     lanes: Lanes,
@@ -75,8 +77,10 @@ pub(super) struct Birth {
 pub(super) enum Ending<'a> {
     /// It was closed, with these totals.
     Close(&'a Close),
-    /// It was idle for too long, or its connection went.
-    Idle,
+    /// Its connection went.
+    Gone,
+    /// Nothing has moved on it for too long.
+    Silent,
     /// It may go on, but we shall not see it.
     Unseen,
 }
@@ -96,6 +100,7 @@ impl Stream {
             tgid: birth.tgid,
             active_at: birth.at,
             footprint: 0,
+            is_told: false,
             intact: birth.from_start,
             lanes: Lanes::new(birth.from_zero),
             state,
@@ -322,6 +327,7 @@ impl Stream {
             (State::Parsing(driver), Ending::Unseen) => {
                 shared.counters.exchanges_open_at_end += driver.in_flight();
             }
+            (State::Parsing(driver), Ending::Silent) => driver.time_out(at, shared),
             (State::Parsing(driver), _) => driver.close(at, shared),
             _ => {}
         }
@@ -352,6 +358,14 @@ impl Stream {
     /// Exchanges that its parser has begun and not finished.
     pub(super) fn in_flight(&self) -> u64 {
         if let State::Parsing(driver) = &self.state { driver.in_flight() } else { 0 }
+    }
+
+    /// Exchanges are under way, and if anything moved we should see it: of a body of known length the kernel side may have
+    /// been asked to report nothing.
+    pub(super) fn awaits_bytes(&self) -> bool {
+        let State::Parsing(driver) = &self.state else { return false };
+        let is_watched = |flow| driver.skippable(flow) == 0;
+        driver.in_flight() > 0 && is_watched(Flow::Sent) && is_watched(Flow::Received)
     }
 
     /// Bytes that were seen and are still here.

@@ -19,7 +19,7 @@ use std::{
 use foldhash::fast::RandomState;
 use spantap_ebpf_common::{
     Event, Verdict,
-    event::{Close, ConnectionId, Data, Endpoint, Layer, Open, StreamId, Tgid},
+    event::{Close, ConnectionId, Data, Endpoint, Layer, Open, ProcessChange, StreamId, Tgid},
     limits::COMM_BYTES,
 };
 use spantap_protocols::{BootNanos, Exchange, Protocol};
@@ -31,6 +31,7 @@ use super::{
     driver::Shared,
     queue::Spare,
     reassembly::HELD_NS,
+    refused::Refused,
     stream::{Birth, Ending, Stream},
     verdict::Verdicts,
 };
@@ -44,8 +45,10 @@ pub struct Settings {
     pub direction_bytes_max: usize,
     /// Memory for retained bytes of all streams together.
     pub retained_bytes_max: usize,
-    /// A stream without bytes for so long is forgotten; its parser is told that it closed.
+    /// A stream without bytes for so long is forgotten; exchanges that are under way have timed out.
     pub idle: Duration,
+    /// Likewise, if there are such exchanges. Not longer than `idle`.
+    pub exchange_timeout: Duration,
     /// So long after its last stream, what is known of a connection is forgotten.
     pub connection_idle: Duration,
 }
@@ -57,6 +60,7 @@ impl Default for Settings {
             direction_bytes_max: 64 * 1024,
             retained_bytes_max: 64 * 1024 * 1024,
             idle: Duration::from_secs(600),
+            exchange_timeout: Duration::from_secs(600),
             // Linux probes an idle connection after two hours: tcp(7), tcp_keepalive_time.
             connection_idle: Duration::from_secs(2 * 3600),
         }
@@ -111,6 +115,7 @@ pub struct Table {
     footprint: usize,
     /// See [`Table::know_tls_watch`].
     tls_watched_since: Arc<AtomicU64>,
+    refused: Refused,
     shared: Shared,
 }
 
@@ -137,6 +142,7 @@ impl Table {
             connections,
             footprint: 0,
             tls_watched_since: Arc::new(AtomicU64::new(u64::MAX)),
+            refused: Refused::default(),
             shared,
         }
     }
@@ -157,9 +163,17 @@ impl Table {
             }
             Event::Open(open) => self.on_open(open),
             Event::Close(close) => self.on_close(close, out),
-            Event::ConnectFailed(_) => self.shared.counters.failed_connects += 1,
+            Event::ConnectFailed(failed) => {
+                self.shared.counters.failed_connects += 1;
+                self.refused.on_failed(*failed, &mut self.shared.counters, out);
+            }
             // Its sockets are closed by the kernel, which is reported by itself.
-            Event::Process(_) => self.shared.counters.process_events += 1,
+            Event::Process(process) => {
+                self.shared.counters.process_events += 1;
+                if matches!(process.change, ProcessChange::Exec | ProcessChange::Exit) {
+                    self.refused.forget(process.tgid);
+                }
+            }
         }
     }
 
@@ -170,6 +184,7 @@ impl Table {
         self.expire_streams(now, out);
         let idle_ns = nanoseconds(self.settings.connection_idle);
         self.connections.expire(now, idle_ns, &mut self.shared.counters);
+        self.refused.expire(now, &mut self.shared.counters);
     }
 
     /// Nothing more will come, as at the end of a recording: gives up all waiting and forgets all streams.
@@ -179,6 +194,7 @@ impl Table {
         while let Some(slot) = self.stream_use.first() {
             self.end_stream(slot, BootNanos(0), Ending::Unseen, out);
         }
+        self.refused.finish(&mut self.shared.counters);
     }
 
     /// What the kernel side is to leave out, since the last call.
@@ -241,7 +257,7 @@ impl Table {
         while let Some(stream) =
             self.connections.get(slot).and_then(|connection| connection.streams.first().copied())
         {
-            self.end_stream(stream, at, Ending::Idle, out);
+            self.end_stream(stream, at, Ending::Gone, out);
         }
         self.forget_connection(slot);
     }
@@ -288,7 +304,9 @@ impl Table {
         // was attached to.
         let watched_since = self.tls_watched_since.load(Ordering::Acquire);
         let watched = |info: &Info| socket || (info.opened_at.0 >= watched_since && data.position == 0);
-        let from_zero = data.position == 0 || (first && socket && info.is_some());
+        // One that was forgotten and speaks again may have sent nothing yet, and has received something.
+        let again = known.is_some() && !first;
+        let from_zero = !again && (data.position == 0 || (first && socket && info.is_some()));
         let birth = Birth {
             id: data.stream,
             connection: None,
@@ -347,9 +365,10 @@ impl Table {
         if self.shared.exchanges.is_empty() {
             return;
         }
-        if let Some(stream) = self.streams.get(slot) {
+        if let Some(stream) = self.streams.get_mut(slot) {
             let connection = stream.connection.and_then(|slot| self.connections.get(slot));
             let info = connection.and_then(|connection| connection.info.as_ref());
+            learn(&mut self.refused, stream, info, &mut self.shared, out);
             deliver(&mut self.shared.exchanges, stream, info, &mut self.shared.counters, out);
         }
     }
@@ -360,6 +379,7 @@ impl Table {
         let info = connection.and_then(|connection| connection.info.clone());
         let Some(mut stream) = self.remove_stream(slot) else { return };
         stream.end(at, ending, &mut self.shared);
+        learn(&mut self.refused, &mut stream, info.as_ref(), &mut self.shared, out);
         deliver(&mut self.shared.exchanges, &stream, info.as_ref(), &mut self.shared.counters, out);
     }
 
@@ -375,6 +395,22 @@ impl Table {
         }
         Some(stream)
     }
+}
+
+/// What a stream's first exchange says of its client.
+fn learn(
+    refused: &mut Refused,
+    stream: &mut Stream,
+    info: Option<&Info>,
+    shared: &mut Shared,
+    out: &mut Vec<Finished>,
+) {
+    if stream.is_told {
+        return;
+    }
+    let (Some(info), Some(exchange)) = (info, shared.exchanges.first()) else { return };
+    stream.is_told = true;
+    refused.learn(stream.tgid, info, exchange, &mut shared.counters, out);
 }
 
 fn deliver(

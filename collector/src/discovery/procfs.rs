@@ -14,6 +14,15 @@ const ENVIRON_BYTES_MAX: u64 = 128 * 1024;
 /// Bytes of a memory map that are looked at: some 100,000 mappings.
 const MAPS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Resident memory of this process.
+#[must_use]
+pub fn own_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// Every process of the host, in no order.
 pub fn processes() -> impl Iterator<Item = Tgid> {
     fs::read_dir("/proc")

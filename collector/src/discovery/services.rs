@@ -19,6 +19,10 @@ pub struct Services {
     /// By the service as the process has it, and the number of the rule that calls it otherwise.
     by_rule: HashMap<(u32, usize), Arc<Service>, foldhash::fast::RandomState>,
     by_identity: HashMap<CompactString, Arc<Service>, foldhash::fast::RandomState>,
+    /// Processes of each service, by its number.
+    processes: HashMap<u32, u32, foldhash::fast::RandomState>,
+    /// Services whose last process has ended, since they were last asked for.
+    ended: Vec<u32>,
     /// Attributes that every resource carries: the host, the agent.
     common: Attributes,
     next_id: u32,
@@ -32,6 +36,8 @@ impl Services {
             by_process: HashMap::default(),
             by_rule: HashMap::default(),
             by_identity: HashMap::default(),
+            processes: HashMap::default(),
+            ended: Vec::new(),
             common,
             next_id: 1,
         }
@@ -68,8 +74,49 @@ impl Services {
     fn remember(&mut self, tgid: Tgid, service: Arc<Service>) {
         if self.by_process.len() >= PROCESSES_MAX {
             self.by_process.clear();
+            self.processes.clear();
         }
-        self.by_process.insert(tgid, service);
+        // Before the old one is taken out: a process that is given its own service again has not ended.
+        *self.processes.entry(service.id).or_default() += 1;
+        if let Some(before) = self.by_process.insert(tgid, service) {
+            self.lost_a_process(before.id);
+        }
+    }
+
+    fn lost_a_process(&mut self, service: u32) {
+        let Some(left) = self.processes.get_mut(&service) else { return };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.processes.remove(&service);
+            self.ended.push(service);
+            // What rules call it has ended with it, unless it is what others are called, too: these begin anew.
+            self.ended.extend(
+                self.by_rule.iter().filter(|((own, _), _)| *own == service).map(|(_, service)| service.id),
+            );
+        }
+    }
+
+    /// Services whose last process has ended since the last call. One may have got another process meanwhile.
+    pub fn take_ended(&mut self) -> impl Iterator<Item = u32> {
+        self.ended.drain(..)
+    }
+
+    /// Forgets services that nothing refers to any more, no process and nothing that is still to be exported; returns
+    /// them. Every few seconds.
+    pub fn sweep(&mut self) -> impl Iterator<Item = u32> + use<> {
+        let processes = &self.processes;
+        // Held here and in `by_identity` only, and the process that was called so is gone.
+        self.by_rule
+            .retain(|(own, _), service| processes.contains_key(own) || Arc::strong_count(service) > 2);
+        let mut gone = Vec::new();
+        self.by_identity.retain(|_, service| {
+            let keep = Arc::strong_count(service) > 1;
+            if !keep {
+                gone.push(service.id);
+            }
+            keep
+        });
+        gone.into_iter()
     }
 
     /// A service by a name of its own: what a capture file calls its endpoints.
@@ -78,7 +125,7 @@ impl Services {
             let mut attributes = Attributes::new();
             attributes.push(key::SERVICE_NAME, Value::Text(name.into()));
             let service = self.intern(name.into(), attributes);
-            self.by_process.insert(tgid, service);
+            self.remember(tgid, service);
         }
         &self.by_process[&tgid]
     }
@@ -92,7 +139,7 @@ impl Services {
         }
         let name = attributes.get(key::SERVICE_NAME).and_then(Value::as_str).unwrap_or(&known.name).into();
         let service = self.intern(name, attributes);
-        self.by_process.insert(tgid, service);
+        self.remember(tgid, service);
     }
 
     /// The service of a process as rule number `rule` calls it.
@@ -117,7 +164,9 @@ impl Services {
 
     /// The process runs something else now, or its number may be given to another.
     pub fn forget(&mut self, tgid: Tgid) {
-        self.by_process.remove(&tgid);
+        if let Some(service) = self.by_process.remove(&tgid) {
+            self.lost_a_process(service.id);
+        }
     }
 
     fn identify(&mut self, facts: Facts, comm: &[u8]) -> Arc<Service> {
@@ -294,6 +343,42 @@ mod tests {
         assert_eq!(service.name, "nginx");
         assert_eq!(service.attributes.get(key::SERVICE_NAMESPACE).and_then(Value::as_str), Some("shop"));
         assert_eq!(services.of(gone, b"").name, "nginx", "where no rule fits nothing has changed");
+    }
+
+    #[test]
+    fn a_service_ends_with_its_last_process_and_is_forgotten_when_nobody_holds_it() {
+        let mut services = Services::new(Attributes::new());
+        let [first, second] = [Tgid(u32::MAX), Tgid(u32::MAX - 1)];
+        let held = Arc::clone(services.of(first, b"curl\0"));
+        services.of(second, b"curl\0");
+        let called = Overrides { service_name: Some("edge".into()), ..Overrides::default() };
+        let edge = services.of_rule(first, b"", 0, &called).id;
+        services.forget(first);
+        services.forget(first);
+        assert_eq!(services.take_ended().count(), 0, "the second is there");
+        services.forget(second);
+        assert_eq!(services.take_ended().collect::<Vec<_>>(), [held.id, edge]);
+        assert_eq!(services.sweep().collect::<Vec<_>>(), [edge], "a series still holds the other");
+        assert_eq!(services.of(first, b"curl\0").id, held.id, "the same again");
+        services.forget(first);
+        let id = held.id;
+        drop(held);
+        assert_eq!(services.sweep().collect::<Vec<_>>(), [id]);
+        assert_ne!(services.of(first, b"curl\0").id, id);
+    }
+
+    #[test]
+    fn a_process_that_is_given_its_own_service_again_has_not_ended() {
+        let mut services = Services::new(Attributes::new());
+        let gone = Tgid(u32::MAX);
+        services.describe(gone, b"curl\0", &Attributes::new());
+        services.describe(gone, b"curl\0", &Attributes::new());
+        assert_eq!(services.take_ended().count(), 0);
+        let mut own = Attributes::new();
+        own.push(key::SERVICE_NAME, Value::Static("shop"));
+        let before = services.of(gone, b"").id;
+        services.describe(gone, b"", &own);
+        assert_eq!(services.take_ended().collect::<Vec<_>>(), [before]);
     }
 
     #[test]

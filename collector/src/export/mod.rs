@@ -1,6 +1,7 @@
 //! Where records and metrics leave the agent: the trait of exporters, and the list of them that runs.
 
 pub mod otlp;
+pub mod prometheus;
 pub mod stdout;
 
 use std::time::Instant;
@@ -55,6 +56,12 @@ impl Exporters {
     /// Adds one.
     pub fn push(&mut self, exporter: Box<dyn Exporter>) {
         self.0.push(exporter);
+    }
+
+    /// True if nothing is exported.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// To each exporter, as what it is.

@@ -1,11 +1,14 @@
-//! Changes records, or drops them, between the connection layer and the exporters: an ordered list.
+//! Changes records, or drops them, between the connection layer and the exporters: an ordered list, and after it
+//! sampling, which says of what remains whether it is a span.
 
 mod older_names;
 pub mod routes;
+pub mod sampling;
 pub mod telemetry_backends;
 mod template;
 
 pub use routes::{RouteSettings, Routes, Unmatched};
+pub use sampling::Sampling;
 pub use telemetry_backends::TelemetryBackends;
 
 use crate::telemetry::{OlderNames, Record};

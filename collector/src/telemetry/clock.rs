@@ -91,6 +91,12 @@ pub fn boot_now() -> BootNanos {
     BootNanos(nanos(clock_gettime(ClockId::Boottime)))
 }
 
+/// Processor time that this process has taken, in seconds.
+#[must_use]
+pub fn own_cpu_s() -> f64 {
+    nanos(clock_gettime(ClockId::ProcessCPUTime)) as f64 / 1e9
+}
+
 /// Now, in whole seconds since 1970: for dates that servers send (`Retry-After`).
 #[must_use]
 pub fn unix_now_s() -> i64 {

@@ -12,6 +12,7 @@ pub mod span;
 
 pub use clock::Clock;
 pub use endpoint::{Endpoint, Endpoints};
+pub use histogram::Aggregation;
 pub use id::IdGenerator;
 pub use metrics::{Aggregator, MetricSettings};
 pub use older::OlderNames;

@@ -153,7 +153,7 @@ fn durations_are_counted_under_both_names() {
         older.add(&mut record);
         metrics.record(&record);
         metrics.record(&record);
-        let snapshot = metrics.collect(UnixNanos(u64::MAX / 2));
+        let snapshot = metrics.collect(UnixNanos(u64::MAX / 2), UnixNanos(0));
         let found = &snapshot.services[0].metrics;
         assert_eq!(found.iter().map(|metric| metric.metric.name).collect::<Vec<_>>(), names);
         let now = found.last().unwrap();
@@ -161,8 +161,8 @@ fn durations_are_counted_under_both_names() {
         if older.http {
             let then = &found[0].points[0];
             assert!((then.histogram.sum - 12.0).abs() < 1e-9, "milliseconds");
-            assert_eq!(then.histogram.buckets[2], 2, "6 ms lie between 5 and 10");
-            let dimensions: Vec<_> = then.dimensions.iter().map(|(name, _)| *name).collect();
+            assert_eq!(then.histogram.explicit()[2], 2, "6 ms lie between 5 and 10");
+            let dimensions: Vec<_> = then.dimensions.iter().map(|(name, _)| name).collect();
             assert_eq!(dimensions, ["http.method", "http.scheme", "http.status_code"]);
         }
     }

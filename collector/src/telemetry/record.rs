@@ -30,9 +30,11 @@ pub struct TraceIds {
     pub span_id: SpanId,
     /// The caller's span, if the request named it.
     pub parent: Option<SpanId>,
-    /// W3C trace flags.
+    /// W3C trace flags: the caller's, or of a trace that begins here, until `processors::sampling` has decided.
     pub flags: TraceFlags,
-    /// The `tracestate` header, as sent.
+    /// Whether the caller keeps the trace; `None` if there is no caller, or it has left that open.
+    pub caller_samples: Option<bool>,
+    /// The `tracestate` header, as sent; where sampling by chance has a part in it, with the threshold of the decision.
     pub state: CompactString,
 }
 

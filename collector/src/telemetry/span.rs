@@ -74,6 +74,7 @@ fn trace_ids(context: Option<TraceContext>, ids: &mut IdGenerator) -> TraceIds {
             span_id,
             parent: Some(SpanId::from_bytes(caller.parent_id)),
             flags: TraceFlags::new(caller.flags),
+            caller_samples: caller.is_decided.then_some(caller.flags & 1 == 1),
             state: caller.state,
         },
         None => TraceIds {
@@ -81,6 +82,7 @@ fn trace_ids(context: Option<TraceContext>, ids: &mut IdGenerator) -> TraceIds {
             span_id,
             parent: None,
             flags: TraceFlags::SAMPLED,
+            caller_samples: None,
             state: CompactString::const_new(""),
         },
     }
@@ -326,8 +328,13 @@ pub(crate) mod tests {
             let mut exchange = exchange(role, 200);
             exchange.attributes.push(key::SERVER_ADDRESS, Value::Static("shop.example"));
             exchange.attributes.push(key::CLIENT_ADDRESS, Value::Static("1.2.3.4"));
-            exchange.trace =
-                Some(TraceContext { trace_id: [1; 16], parent_id: [2; 8], flags: 0, state: "a=b".into() });
+            exchange.trace = Some(TraceContext {
+                trace_id: [1; 16],
+                parent_id: [2; 8],
+                flags: 0,
+                is_decided: true,
+                state: "a=b".into(),
+            });
             let record = Record::from_exchange(
                 exchange,
                 &service(1, "shop"),

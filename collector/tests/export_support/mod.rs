@@ -77,6 +77,7 @@ impl Pipeline {
                 trace_id: [7; 16],
                 parent_id: [9; 8],
                 flags: 1,
+                is_decided: true,
                 state: "vendor=1".into(),
             }),
             metric: Some(&semconv::HTTP_SERVER_REQUEST_DURATION),
@@ -93,7 +94,7 @@ impl Pipeline {
     }
 
     pub fn snapshot(&mut self) -> MetricsSnapshot {
-        self.metrics.collect(self.clock.now())
+        self.metrics.collect(self.clock.now(), spantap::telemetry::UnixNanos(0))
     }
 }
 

@@ -47,7 +47,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("connection", &["spantap_ebpf_common", "spantap_protocols"]),
     ("telemetry", &["spantap_protocols"]),
     ("discovery", &["spantap_ebpf_common", "spantap_protocols", "spantap_config"]),
-    ("processors", &["spantap_protocols"]),
+    ("processors", &["spantap_protocols", "spantap_config"]),
     ("export", &["spantap_protocols"]),
     ("selfmon", &["spantap_ebpf_common"]),
 ];

@@ -104,6 +104,13 @@ const BENCHES: &[Bench] = &[
         runs_agent: false,
         run: protocols::run,
     },
+    Bench {
+        name: "export",
+        measures: "CPU time of 100,000 spans to a backend, nanoseconds and bytes of metrics, 50 and 500 services",
+        needs: &[],
+        runs_agent: false,
+        run: protocols::export,
+    },
 ];
 
 /// Options of `cargo xtask bench`.

@@ -1,4 +1,5 @@
-//! The parsers, and the way from segments to encoded OTLP: runs the benches of the crates and shows their tables.
+//! What needs no kernel: parsers, the way from segments to encoded OTLP, exporting. Runs the benches of the crates and
+//! shows their tables.
 //!
 //! A bench prints a table as lines whose cells are separated by tabs: `# title`, `# column<TAB>column`, rows, and notes
 //! that begin with `#-`.
@@ -9,12 +10,20 @@ use super::Plan;
 use super::report::{Report, Table};
 use crate::command::{cargo, output};
 
-/// Package and bench.
-const BENCHES: &[(&str, &str)] = &[("spantap-protocols", "exchanges"), ("spantap", "pipeline")];
-
-/// Runs them; `--pairs` is how often each thing is measured, `--only` picks rows by their name.
+/// The parsers, and spans from segments to OTLP; `--pairs` is how often each thing is measured, `--only` picks rows by
+/// their name.
 pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
-    for (package, bench) in BENCHES {
+    run_benches(&[("spantap-protocols", "exchanges"), ("spantap", "pipeline")], plan, report)
+}
+
+/// Spans and metrics on their way out, likewise.
+pub(super) fn export(plan: &Plan, report: &mut Report) -> Result<()> {
+    run_benches(&[("spantap", "export")], plan, report)
+}
+
+/// Runs benches, each named by its package and itself.
+fn run_benches(benches: &[(&str, &str)], plan: &Plan, report: &mut Report) -> Result<()> {
+    for (package, bench) in benches {
         let mut command = cargo();
         command.args(["bench", "--locked", "--package", package, "--bench", bench, "--"]);
         command.args(["--runs", &plan.pairs.to_string()]);

@@ -53,15 +53,24 @@ impl Table {
         self.shed_over_budget(now, out);
     }
 
+    /// Forgets streams that are silent: sooner if somebody waits for an answer on them.
+    ///
+    /// Walks over those that are silent for longer than an exchange may be.
     pub(super) fn expire_streams(&mut self, now: BootNanos, out: &mut Vec<Finished>) {
         let idle_ns = nanoseconds(self.settings.idle);
-        while let Some(slot) = self.stream_use.first() {
+        let timeout_ns = nanoseconds(self.settings.exchange_timeout).min(idle_ns);
+        let mut next = self.stream_use.first();
+        while let Some(slot) = next {
+            next = self.stream_use.after(slot);
             let Some(stream) = self.streams.get(slot) else { return };
-            if now.since(stream.active_at) < idle_ns {
+            let silent_ns = now.since(stream.active_at);
+            if silent_ns < timeout_ns {
                 return;
             }
-            self.shared.counters.expired_streams += 1;
-            self.end_stream(slot, now, Ending::Idle, out);
+            if silent_ns >= idle_ns || stream.awaits_bytes() {
+                self.shared.counters.expired_streams += 1;
+                self.end_stream(slot, now, Ending::Silent, out);
+            }
         }
     }
 }

@@ -111,6 +111,36 @@ fn the_least_recently_used_stream_is_evicted() {
 }
 
 #[test]
+fn what_waits_too_long_has_timed_out_and_what_comes_late_is_no_answer() {
+    let timeout = Duration::from_secs(5);
+    let mut node = Node::with(Settings { exchange_timeout: timeout, ..Settings::default() });
+    for connection in 1..=3 {
+        node.open(connection, Some(Opener::Peer), true);
+    }
+    // 1 waits for an answer, 2 for a question, and of 3 the rest of a question is on its way, which nobody need see.
+    let on = |node: &mut Node, stream, call: Call| node.data(stream, Some(stream), Layer::Socket, &call);
+    on(&mut node, 1, call(RECEIVED, MS, 0, b"Q1:0\n"));
+    on(&mut node, 2, call(RECEIVED, MS, 0, b"Q2:0\n"));
+    on(&mut node, 2, call(SENT, 2 * MS, 0, b"R2:0\n"));
+    on(&mut node, 3, call(RECEIVED, MS, 0, b"Q3:0\n"));
+    on(&mut node, 3, call(SENT, 4_900 * MS, 0, b"R3"));
+    node.tick(5_000 * MS);
+    assert_eq!(node.found(), [2], "not yet");
+    node.tick(5_001 * MS);
+    assert_eq!(node.table.usage().streams, 2);
+    let failed = &node.out.last().expect("there is one").exchange;
+    assert_eq!(failed.outcome, Outcome::Error("timeout".into()));
+    assert_eq!((failed.start.0, failed.end.0), (MS, 5_001 * MS));
+    // The late answer is nobody's, and the next question has its own.
+    on(&mut node, 1, call(SENT, 6_000 * MS, 0, b"R1:0\n"));
+    on(&mut node, 1, call(RECEIVED, 6_100 * MS, 5, b"Q4:0\n"));
+    on(&mut node, 1, call(SENT, 6_200 * MS, 5, b"R4:0\n"));
+    assert_eq!((node.found(), node.table.counters().gaps), (vec![2, 4], 0));
+    node.tick(11_000 * MS);
+    assert_eq!(node.table.usage().streams, 2, "3 has timed out, 1 and 2 may be silent for longer");
+}
+
+#[test]
 fn many_streams_come_and_go_without_a_trace() {
     let mut node = Node::new();
     for stream in 1..=2_000_u64 {

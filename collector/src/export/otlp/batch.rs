@@ -91,7 +91,7 @@ impl Batcher {
 
     /// Adds all points of a snapshot and finishes; `each` gets every batch, none larger than `bytes_max` unless a single
     /// metric is.
-    pub(in crate::export) fn push_snapshot(
+    pub fn push_snapshot(
         &mut self,
         snapshot: &MetricsSnapshot,
         bytes_max: usize,
@@ -100,9 +100,14 @@ impl Batcher {
         self.generation += 1;
         for service in &snapshot.services {
             for metric in &service.metrics {
-                points::for_each_metric(metric, snapshot.time, snapshot.temporality, |body, points| {
+                points::for_each_metric(metric, snapshot, |body, points| {
                     self.append(&service.service, body, points, bytes_max).into_iter().for_each(&mut each);
                 });
+            }
+            for metric in &service.numbers {
+                let (mut body, points) = (Vec::new(), metric.points.len() as u64);
+                points::put_numbers(&mut body, metric, snapshot);
+                self.append(&service.service, &body, points, bytes_max).into_iter().for_each(&mut each);
             }
         }
         self.finish().into_iter().for_each(each);
@@ -288,8 +293,8 @@ impl<'a> Half<'a> {
 
 /// The points of an encoded `Metric`.
 fn points_of(metric: &[u8]) -> u64 {
-    let histograms = fields(metric).filter(|field| field.tag == points::METRIC_HISTOGRAM);
-    histograms.flat_map(|h| fields(h.payload)).filter(|f| f.tag == points::HISTOGRAM_POINTS).count() as u64
+    let data = fields(metric).filter(|field| points::METRIC_DATA.contains(&field.tag));
+    data.flat_map(|data| fields(data.payload)).filter(|f| f.tag == points::DATA_POINTS).count() as u64
 }
 
 #[cfg(test)]

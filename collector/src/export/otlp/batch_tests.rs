@@ -5,7 +5,7 @@ use opentelemetry::trace::{SpanId, SpanKind, TraceFlags, TraceId};
 use opentelemetry_proto::tonic::{
     collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{AnyValue, ArrayValue, KeyValue, any_value},
-    metrics::v1::metric::Data,
+    metrics::v1::{metric::Data, number_data_point},
     trace::v1::Span,
 };
 use proptest::prelude::*;
@@ -14,7 +14,8 @@ use spantap_protocols::{Attributes, Key, Outcome, Role, Value, semconv::key};
 
 use super::*;
 use crate::telemetry::{
-    Aggregator, MetricSettings, TraceIds, UnixNanos,
+    Aggregation, Aggregator, MetricSettings, Temporality, TraceIds, UnixNanos,
+    snapshot::{NumberKind, NumberMetric, NumberPoint},
     span::tests::{record, service},
 };
 
@@ -113,6 +114,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                 span_id: SpanId::from_bytes(ids.1),
                 parent: ids.2.map(SpanId::from_bytes),
                 flags: TraceFlags::new(ids.3),
+                caller_samples: None,
                 state: ids.4.into(),
             };
             record
@@ -214,8 +216,8 @@ fn an_empty_envelope_is_never_made() {
     assert_eq!((batcher.finish(), batcher.bytes()), (None, 0));
 }
 
-fn snapshot(services: u32, routes: u32) -> MetricsSnapshot {
-    let mut metrics = Aggregator::new(MetricSettings::default());
+fn snapshot(services: u32, routes: u32, aggregation: Aggregation) -> MetricsSnapshot {
+    let mut metrics = Aggregator::new(MetricSettings { aggregation, ..MetricSettings::default() });
     for id in 0..services {
         for route in 0..routes {
             let mut record = record(Role::Server, 200);
@@ -224,13 +226,14 @@ fn snapshot(services: u32, routes: u32) -> MetricsSnapshot {
             metrics.record(&record);
         }
     }
-    metrics.collect(UnixNanos(1_700_000_009_000_000_000))
+    metrics.collect(UnixNanos(1_700_000_009_000_000_000), UnixNanos(0))
 }
 
 #[test]
 fn histograms_decode_to_what_they_were() {
     let mut batches = Vec::new();
-    Batcher::new(Signal::Metrics).push_snapshot(&snapshot(2, 3), 2 << 20, |batch| batches.push(batch));
+    Batcher::new(Signal::Metrics)
+        .push_snapshot(&snapshot(2, 3, Aggregation::Explicit), 2 << 20, |batch| batches.push(batch));
     assert_eq!(batches.len(), 1);
     assert_eq!((batches[0].items, batches[0].generation), (6, 1));
     let request = ExportMetricsServiceRequest::decode(batches[0].body.clone()).unwrap();
@@ -259,8 +262,100 @@ fn histograms_decode_to_what_they_were() {
 }
 
 #[test]
+fn exponential_histograms_decode_to_what_they_were() {
+    let mut batches = Vec::new();
+    let mut snapshot = snapshot(1, 2, Aggregation::Exponential);
+    let point = &mut snapshot.services[0].metrics[0].points[0].histogram;
+    [0.0, 0.003, 0.006, 12.0, 900.0].iter().for_each(|value| point.record(&[], *value, None));
+    Batcher::new(Signal::Metrics).push_snapshot(&snapshot, 2 << 20, |batch| batches.push(batch));
+    let request = ExportMetricsServiceRequest::decode(batches[0].body.clone()).unwrap();
+    assert_eq!(request.encode_to_vec(), batches[0].body, "canonical, down to the byte");
+    let metric = &request.resource_metrics[0].scope_metrics[0].metrics[0];
+    let Some(Data::ExponentialHistogram(histogram)) = &metric.data else { panic!("{metric:?}") };
+    assert_eq!((histogram.aggregation_temporality, histogram.data_points.len()), (2, 2));
+    let point = &histogram.data_points[0];
+    assert_eq!((point.count, point.zero_count, point.min, point.max), (6, 1, Some(0.0), Some(900.0)));
+    let positive = point.positive.as_ref().unwrap();
+    assert_eq!(positive.bucket_counts.iter().sum::<u64>(), 5);
+    assert!(point.scale < 20 && positive.offset < 0 && positive.bucket_counts.len() <= 160, "{point:?}");
+    let base = 2f64.powf(2f64.powi(-point.scale));
+    let last = positive.offset + positive.bucket_counts.len() as i32;
+    assert!(base.powi(last) >= 900.0 && base.powi(last - 1) < 900.0);
+    assert_eq!(point.exemplars.len(), 1);
+    assert_eq!((batches[0].items, points_of(&metric.encode_to_vec())), (2, 2));
+}
+
+#[test]
+fn numbers_decode_to_what_they_were() {
+    let metric = |name, unit, kind, value| NumberMetric {
+        name,
+        description: "what it says",
+        unit,
+        kind,
+        points: vec![NumberPoint {
+            attributes: vec![("reason", Value::Static("late"))],
+            start: UnixNanos(5),
+            value,
+        }],
+    };
+    for (temporality, number) in [(Temporality::Cumulative, 2), (Temporality::Delta, 1)] {
+        let mut snapshot = snapshot(1, 1, Aggregation::Explicit);
+        snapshot.temporality = temporality;
+        snapshot.services[0].numbers = vec![
+            metric("a", "{item}", NumberKind::Counter, 7.0),
+            metric("b", "s", NumberKind::Counter, 0.25),
+            metric("c", "By", NumberKind::UpDown, 9.0),
+            metric("d", "By", NumberKind::Gauge, 10.0),
+        ];
+        let mut batches = Vec::new();
+        Batcher::new(Signal::Metrics).push_snapshot(&snapshot, 2 << 20, |batch| batches.push(batch));
+        let request = ExportMetricsServiceRequest::decode(batches[0].body.clone()).unwrap();
+        assert_eq!(request.encode_to_vec(), batches[0].body, "canonical, down to the byte");
+        let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+        let found: Vec<_> = metrics[1..]
+            .iter()
+            .map(|metric| match &metric.data {
+                Some(Data::Sum(sum)) => (&sum.data_points[0], sum.aggregation_temporality, sum.is_monotonic),
+                Some(Data::Gauge(gauge)) => (&gauge.data_points[0], 0, false),
+                other => panic!("{other:?}"),
+            })
+            .map(|(point, temporality, is_monotonic)| {
+                assert_eq!((point.start_time_unix_nano, point.attributes[0].key.as_str()), (5, "reason"));
+                (point.value.unwrap(), temporality, is_monotonic)
+            })
+            .collect();
+        let expected = [
+            (number_data_point::Value::AsInt(7), number, true),
+            (number_data_point::Value::AsDouble(0.25), number, true),
+            (number_data_point::Value::AsInt(9), 2, false),
+            (number_data_point::Value::AsInt(10), 0, false),
+        ];
+        assert_eq!(found, expected);
+        let points: u64 = metrics.iter().map(|metric| points_of(&metric.encode_to_vec())).sum();
+        assert_eq!((batches[0].items, points), (5, 5));
+    }
+}
+
+#[test]
+fn an_exemplar_is_told_of_once() {
+    let mut snapshot = snapshot(1, 1, Aggregation::Explicit);
+    let end = record(Role::Server, 200).end;
+    for (previous, expected) in [(end, 1), (UnixNanos(end.0 + 1), 0)] {
+        snapshot.previous = previous;
+        let mut exemplars = Vec::new();
+        Batcher::new(Signal::Metrics).push_snapshot(&snapshot, 2 << 20, |batch| {
+            let request = ExportMetricsServiceRequest::decode(batch.body).unwrap();
+            let metric = &request.resource_metrics[0].scope_metrics[0].metrics[0];
+            let Some(Data::Histogram(histogram)) = &metric.data else { panic!("{metric:?}") };
+            exemplars.extend(histogram.data_points[0].exemplars.clone());
+        });
+        assert_eq!(exemplars.len(), expected);
+    }
+}
+
+#[test]
 fn large_snapshots_are_cut_and_lose_nothing() {
-    let snapshot = snapshot(3, 1500);
+    let snapshot = snapshot(3, 1500, Aggregation::Explicit);
     let mut batches = Vec::new();
     Batcher::new(Signal::Metrics).push_snapshot(&snapshot, 600 << 10, |batch| batches.push(batch));
     assert!(batches.len() > 2, "{}", batches.len());

@@ -27,8 +27,6 @@ pub(super) struct Delivery {
     pub stats: Arc<DestinationStats>,
     pub health: Health,
     pub random: Random,
-    /// Items taken from the queue and not yet counted.
-    pub in_flight: u64,
 }
 
 /// How the sending of one request ended.
@@ -49,7 +47,8 @@ impl Delivery {
         tokio::select! {
             () = self.drain() => {}
             () = passed(&mut deadline) => {
-                self.stats.count_dropped(DropReason::Shutdown, self.in_flight);
+                self.stats.count_dropped(DropReason::Shutdown, self.stats.in_flight());
+                self.stats.set_in_flight(0);
                 self.queue.abandon();
             }
         }
@@ -58,7 +57,8 @@ impl Delivery {
 
     async fn drain(&mut self) {
         while let Some(batch) = self.queue.pop().await {
-            self.in_flight = batch.items;
+            // Taken from the queue and not yet counted.
+            self.stats.set_in_flight(batch.items);
             self.deliver(batch).await;
         }
     }
@@ -86,12 +86,17 @@ impl Delivery {
         let mut retry = false;
         loop {
             self.stats.count_request(retry);
-            let Failure { kind, message } = match self.client.send(prepared.clone()).await {
+            let asked = Instant::now();
+            let answer = self.client.send(prepared.clone()).await;
+            self.stats.count_duration(asked.elapsed(), answer.is_ok());
+            let Failure { kind, message } = match answer {
                 Ok(answer) => {
+                    self.stats.set_failing(false);
                     self.health.up();
                     return End::Taken(answer);
                 }
                 Err(failure) => {
+                    self.stats.set_failing(true);
                     if matches!(failure.kind, FailureKind::Retryable { .. }) {
                         self.health.down(&failure);
                     } else {
@@ -118,7 +123,7 @@ impl Delivery {
 
     /// Counts how it ended.
     fn settle(&mut self, batch: &Batch, end: End) {
-        self.in_flight = self.in_flight.saturating_sub(batch.items);
+        self.stats.set_in_flight(self.stats.in_flight().saturating_sub(batch.items));
         match end {
             End::Taken(answer) => {
                 let mut rejected = 0;

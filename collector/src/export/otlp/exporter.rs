@@ -121,7 +121,8 @@ impl Destination {
     ) -> Result<Self, SetupError> {
         let _context = runtime.enter();
         let client = Client::new(signal, settings)?;
-        let stats = Arc::new(DestinationStats::new(signal, settings.endpoint_for_people()));
+        let stats =
+            Arc::new(DestinationStats::new(signal, settings.protocol, settings.endpoint_for_people()));
         let queue = Arc::new(Queue::new(settings.queue, latest_only, Arc::clone(&stats)));
         let delivery = Delivery {
             queue: Arc::clone(&queue),
@@ -130,7 +131,6 @@ impl Destination {
             stats: Arc::clone(&stats),
             health: Health::new(signal, settings.endpoint_for_people()),
             random: Random::new(),
-            in_flight: 0,
         };
         let (deadline, deadline_of_task) = watch::channel(None);
         let (done_of_task, done) = mpsc::sync_channel(1);

@@ -118,14 +118,17 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::settings::Signal, *};
+    use super::{
+        super::settings::{Protocol, Signal},
+        *,
+    };
 
     fn batch(items: u64, bytes: usize, generation: u64) -> Batch {
         Batch { signal: Signal::Metrics, body: vec![0; bytes].into(), items, generation }
     }
 
     fn queue(when_full: WhenFull, latest_only: bool) -> (Queue, Arc<DestinationStats>) {
-        let stats = Arc::new(DestinationStats::new(Signal::Metrics, String::new()));
+        let stats = Arc::new(DestinationStats::new(Signal::Metrics, Protocol::Grpc, String::new()));
         (Queue::new(QueueSettings { bytes_max: 100, when_full }, latest_only, Arc::clone(&stats)), stats)
     }
 

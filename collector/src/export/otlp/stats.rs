@@ -2,10 +2,19 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
-use super::settings::Signal;
+use spantap_protocols::semconv::own::EXPORTER_OPERATION_DURATION;
+
+use super::settings::{Protocol, Signal};
+use crate::telemetry::histogram::{Aggregation, Distribution};
+
+const BOUNDS: &[f64] = EXPORTER_OPERATION_DURATION.bounds;
 
 /// Why items were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +79,7 @@ impl DropReason {
 #[derive(Debug)]
 pub struct DestinationStats {
     signal: Signal,
+    protocol: Protocol,
     endpoint: String,
     received: AtomicU64,
     exported: AtomicU64,
@@ -78,12 +88,17 @@ pub struct DestinationStats {
     retries: AtomicU64,
     bytes: AtomicU64,
     dropped_attributes: AtomicU64,
+    failing: AtomicBool,
+    in_flight: AtomicU64,
+    /// Of attempts that succeeded, and of those that failed, in seconds.
+    durations: Mutex<[Distribution; 2]>,
 }
 
 impl DestinationStats {
-    pub(super) fn new(signal: Signal, endpoint: String) -> Self {
+    pub(in crate::export) fn new(signal: Signal, protocol: Protocol, endpoint: String) -> Self {
         Self {
             signal,
+            protocol,
             endpoint,
             received: AtomicU64::new(0),
             exported: AtomicU64::new(0),
@@ -92,6 +107,9 @@ impl DestinationStats {
             retries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             dropped_attributes: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+            in_flight: AtomicU64::new(0),
+            durations: Mutex::new([(); 2].map(|()| Distribution::new(Aggregation::Explicit, BOUNDS))),
         }
     }
 
@@ -99,6 +117,18 @@ impl DestinationStats {
     #[must_use]
     pub fn signal(&self) -> Signal {
         self.signal
+    }
+
+    /// How they go.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Spans or points in the request that is being sent, or that waits to be sent again.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
     }
 
     /// Where they go, without secrets.
@@ -123,6 +153,34 @@ impl DestinationStats {
             let reasons = reasons.join(", ");
             format!("{total} of {received} {items} were not delivered to {}: {reasons}", self.endpoint)
         })
+    }
+
+    /// How long attempts took that succeeded, and those that failed: seconds, between the conventions' bounds.
+    #[must_use]
+    pub fn durations(&self) -> [Distribution; 2] {
+        self.lock().clone()
+    }
+
+    pub(super) fn count_duration(&self, took: Duration, is_taken: bool) {
+        let [taken, failed] = &mut *self.lock();
+        let durations = if is_taken { taken } else { failed };
+        durations.record(BOUNDS, took.as_secs_f64(), None);
+    }
+
+    /// Nothing panics while it is held; if something did, the counts are still whole.
+    fn lock(&self) -> MutexGuard<'_, [Distribution; 2]> {
+        self.durations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if the last attempt to send failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Relaxed)
+    }
+
+    /// The last attempt to send has failed, or has not.
+    pub(in crate::export) fn set_failing(&self, failing: bool) {
+        self.failing.store(failing, Relaxed);
     }
 
     /// Spans or points handed to the exporter.
@@ -172,6 +230,10 @@ impl DestinationStats {
         self.received.fetch_add(items, Relaxed);
     }
 
+    pub(super) fn set_in_flight(&self, items: u64) {
+        self.in_flight.store(items, Relaxed);
+    }
+
     pub(super) fn count_exported(&self, items: u64, bytes: usize) {
         self.exported.fetch_add(items, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
@@ -217,7 +279,8 @@ mod tests {
 
     #[test]
     fn summary_names_every_reason_that_took_something() {
-        let stats = DestinationStats::new(Signal::Traces, "http://a:4318/v1/traces".to_owned());
+        let stats =
+            DestinationStats::new(Signal::Traces, Protocol::Grpc, "http://a:4318/v1/traces".to_owned());
         assert_eq!(stats.undelivered(), None);
         stats.count_received(10);
         stats.count_exported(4, 2048);

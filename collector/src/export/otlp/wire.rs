@@ -49,6 +49,14 @@ pub(super) fn put_fixed64(out: &mut Vec<u8>, tag: u8, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
+/// A `sint32`; zero, the default, is left out.
+pub(super) fn put_signed(out: &mut Vec<u8>, tag: u8, value: i32) {
+    if value != 0 {
+        out.push(tag);
+        put_varint(out, u64::from((value << 1 ^ value >> 31).cast_unsigned()));
+    }
+}
+
 pub(super) fn put_double(out: &mut Vec<u8>, tag: u8, value: f64) {
     put_fixed64(out, tag, value.to_bits());
 }

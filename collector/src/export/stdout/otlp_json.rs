@@ -213,7 +213,7 @@ mod tests {
         let mut metrics = Aggregator::new(MetricSettings::default());
         let record = record(Role::Server, 200);
         metrics.record(&record);
-        let snapshot = metrics.collect(UnixNanos(1_700_000_009_000_000_000));
+        let snapshot = metrics.collect(UnixNanos(1_700_000_009_000_000_000), UnixNanos(0));
         let found = lines(|exporter| exporter.on_metrics(&snapshot));
         assert_eq!(found.len(), 1);
         let metric = &found[0]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0];

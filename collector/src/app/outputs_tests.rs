@@ -1,15 +1,16 @@
-//! Outputs at their end: no destination takes time from another. And what is put to work only where it is asked for.
+//! Outputs at their end: no destination takes time from another.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     thread,
+    time::Duration,
 };
 
 use spantap_protocols::Role;
 
 use super::*;
-use crate::{processors::Processors, telemetry::span::tests::record};
+use crate::telemetry::span::tests::record;
 
 /// An OTLP/HTTP backend that takes one request.
 fn backend() -> (u16, thread::JoinHandle<()>) {
@@ -52,16 +53,4 @@ fn a_dead_backend_of_traces_costs_no_metrics() {
     assert!(metrics.received() > 0);
     assert_eq!((metrics.exported(), metrics.undelivered()), (metrics.received(), None));
     served.join().unwrap();
-}
-
-#[test]
-fn older_names_are_added_only_where_they_are_asked_for() {
-    let names = |opted| {
-        let processors = Processors::standard(RouteSettings::default(), older_names(opted));
-        processors.dropped().map(|(name, _)| name).collect::<Vec<_>>()
-    };
-    assert!(!names(config::StabilityOptIn::default()).contains(&"older_names"));
-    let database = config::StabilityOptIn { database: true, ..Default::default() };
-    assert_eq!(names(database).last(), Some(&"older_names"), "after whatever changes attributes");
-    assert_eq!(older_names(database), OlderNames { http: false, database: true, rpc: false });
 }
