@@ -62,6 +62,8 @@ impl Subscriptions {
 /// Says what begins here; `None` if that is not here yet.
 pub(super) fn word(bytes: &[u8]) -> Option<Word> {
     let (length, count) = match header(bytes) {
+        // An empty array, or none: nothing follows that could be waited for.
+        Header::Whole(_, Number::Of(..=0)) => return Some(Word::Other),
         Header::Whole(length, Number::Of(count)) => (length, count),
         Header::Partial => return None,
         _ => return Some(Word::Other),
@@ -131,9 +133,15 @@ mod tests {
             word(b">3\r\n$12\r\npunsubscribe\r\n"),
             Some(Word::Confirmation(Kind::Unsubscribe(Channels::Pattern)))
         );
-        for other in
-            [&b"*2\r\n$7\r\nmessage\r\n"[..], b"*3\r\n:1\r\n", b"*0\r\n+", b"*-1\r\n+", b"*3\r\n$9000\r\nab"]
-        {
+        for other in [
+            &b"*2\r\n$7\r\nmessage\r\n"[..],
+            b"*3\r\n:1\r\n",
+            b"*0\r\n",
+            b"*-1\r\n",
+            b"*0\r\n+",
+            b"*-1\r\n+",
+            b"*3\r\n$9000\r\nab",
+        ] {
             assert_eq!(word(other), Some(Word::Other), "{}", String::from_utf8_lossy(other));
         }
     }

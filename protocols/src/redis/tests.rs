@@ -263,6 +263,20 @@ fn a_tls_session_that_begins_with_a_request_is_new() {
     assert_eq!(driver.exchanges[0].attributes.get(key::DB_NAMESPACE), None, "which nobody knows");
 }
 
+/// Joined late it is not known whether an array is a message of a subscription; an empty one is none.
+#[test]
+fn an_empty_array_is_not_waited_for() {
+    for empty in ["*0\r\n", "*-1\r\n"] {
+        let mut driver = driver(Role::Server, false);
+        for turn in 0..3 {
+            send(&mut driver, 100 * turn, &["BLPOP", "queue", "1"]);
+            answer(&mut driver, 100 * turn + 40, empty);
+        }
+        let times: Vec<_> = driver.exchanges.iter().map(|told| (told.start.0, told.end.0)).collect();
+        assert_eq!(times, [(0, 40), (100, 140), (200, 240)], "{empty:?}");
+    }
+}
+
 #[test]
 fn a_client_that_was_seen_to_take_turns_is_paired_again_after_loss() {
     let mut driver = driver(Role::Client, true);
