@@ -28,7 +28,8 @@
 //!   before the first was over, that proves nothing, and nothing is paired any more.
 //! * *blurred*: in the middle of a response, most often of one with more rows than are copied of a call. Of the cycle one
 //!   statement may survive, if its response had begun and no other was to follow it; its completion is taken from the
-//!   end of the server's bytes if it is there, else its exchange ends with them.
+//!   end of the server's bytes if it is there, else its exchange ends with them. It is held until the client asks again: if
+//!   requests were lost before that, what ended it may have answered them, and it is dropped.
 //!
 //! A text, a statement's name or a database that was not seen is left out or marked, never guessed: after a gap between
 //! requests all prepared statements are unknown, because they may have been closed and prepared anew.
@@ -73,6 +74,8 @@ pub(super) struct PostgresqlParser {
     response: Response,
     /// See the module.
     blurred: bool,
+    /// What was paired in a blurred cycle, until the next request shows that none was lost.
+    held: Option<Box<Exchange>>,
     /// An error has come: the server skips to the end of the cycle.
     failed: bool,
     /// It hit the group that is still being sent.
@@ -140,6 +143,7 @@ impl PostgresqlParser {
             backslash: Backslash::Unclear,
             response: Response::default(),
             blurred: false,
+            held: None,
             failed: false,
             group_failed: false,
             copying: false,
@@ -167,7 +171,12 @@ impl PostgresqlParser {
     fn emit_first(&mut self, ending: Ending<'_>, end: BootNanos, out: &mut Vec<Exchange>) {
         let Some(pending) = self.queue.first() else { return };
         let response = std::mem::take(&mut self.response);
-        out.push(exchange::finish(self.context, self.database.as_ref(), pending, response, ending, end));
+        let exchange = exchange::finish(self.context, self.database.as_ref(), pending, response, ending, end);
+        if self.blurred {
+            self.held = Some(Box::new(exchange));
+        } else {
+            out.push(exchange);
+        }
         self.failures = 0;
         self.strays = 0;
     }
@@ -192,6 +201,7 @@ impl Parser for PostgresqlParser {
         if self.blurred {
             self.end_blur(self.responses_latest, out);
         }
+        out.extend(self.held.take().map(|held| *held));
         let mut known = true;
         while let (Some(owed), pending, _) = self.queue.pop() {
             known &= owed != Owed::Unknown;

@@ -28,10 +28,11 @@ impl PostgresqlParser {
 
     /// Requests were not seen: how many is unknown.
     pub(super) fn lose_requests(&mut self, at: BootNanos, out: &mut Vec<Exchange>) {
-        // The client's next cycle ended the one that is blurred, but where?
+        // What ended the cycle that is blurred may have answered one of them.
         if self.blurred {
             self.end_blur(self.responses_latest, out);
         }
+        self.dropped += u64::from(self.held.take().is_some());
         self.requests = Reading::Seek;
         self.requests_unclear = Some(at);
         self.group = None;
@@ -148,6 +149,9 @@ impl PostgresqlParser {
                 self.end_blur(self.responses_latest, out);
                 self.responses = Reading::Header;
             }
+        }
+        if !self.blurred {
+            out.extend(self.held.take().map(|held| *held));
         }
         if !self.queue.has_unknown() {
             return true;

@@ -309,9 +309,9 @@ impl PostgresqlParser {
                 true => Ending::Complete(verb, number),
                 false => Ending::Unseen,
             }),
-            // Another response begins, to a request that was lost, too.
-            b'1' | b'2' | b'T' | b't' => Some(Ending::Unseen),
-            b'D' | b'H' | b'd' if self.response.takes => Some(Ending::Unseen),
+            // Another response begins, to a request that was lost, too. When this one ended is not known.
+            b'1' | b'2' | b'T' | b't' => return self.drop_blurred(),
+            b'D' | b'H' | b'd' if self.response.takes => return self.drop_blurred(),
             b'E' => Some(Ending::Failed(sqlstate(body).0)),
             b's' => Some(Ending::Unseen),
             b'I' => Some(Ending::Done),
@@ -321,6 +321,12 @@ impl PostgresqlParser {
             self.emit_first(ending, end, out);
             self.queue.pop();
         }
+    }
+
+    fn drop_blurred(&mut self) {
+        self.queue.pop();
+        self.response = Response::default();
+        self.dropped += 1;
     }
 
     /// Whether a command tag can be that of the statement that is left of a blurred cycle.

@@ -32,6 +32,33 @@ fn a_result_larger_than_what_is_copied_keeps_its_end() {
     }
 }
 
+/// The end of a long result and the next query are lost together: what comes then answers neither.
+#[test]
+fn what_ends_a_result_after_loss_is_told_only_if_no_request_was_lost() {
+    let next = query("SELECT 1 / 0");
+    for lost in [true, false] {
+        for answer in [error("22012"), [columns(), row(), complete("SELECT 1")].concat()] {
+            let mut driver = connected();
+            feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
+            feed(&mut driver, ToClient, 20, &[columns(), row()].concat());
+            driver.gap(ToClient, BootNanos(30), BootNanos(30), 5000);
+            feed(&mut driver, ToClient, 40, &[answer.clone(), ready()].concat());
+            if lost {
+                driver.gap(ToServer, BootNanos(45), BootNanos(45), next.len() as u64);
+            }
+            feed(&mut driver, ToServer, 50, &query("SELECT b FROM u"));
+            feed(&mut driver, ToClient, 60, &[columns(), row(), complete("SELECT 1"), ready()].concat());
+            let told = told(&driver.exchanges);
+            assert_eq!(
+                told.iter().filter(|one| one.starts_with("SELECT t")).count(),
+                usize::from(!lost && answer[0] == b'E'),
+                "{told:?}"
+            );
+            assert!(driver.parser().dropped() > 0 || !lost);
+        }
+    }
+}
+
 #[test]
 fn large_values_are_skipped_and_counted() {
     let mut parser = PostgresqlParser::new(OpenContext { from_start: false, answered: true, ..CONTEXT });
