@@ -55,6 +55,12 @@ impl Http1Parser {
                 self.dropped += u64::from(begins_response(segment.bytes));
                 self.skip_responses(segment)
             }
+            // Another answer: the end of the one before was lost, and with it the request that this one answers.
+            Some(front) if front.stage == Stage::Responding && begins_response(segment.bytes) => {
+                self.dropped += 1;
+                self.response_is_read(out);
+                self.skip_responses(segment)
+            }
             Some(front) if front.stage == Stage::Responding => {
                 let exchange = &mut front.exchange;
                 exchange.response_bytes = exchange.response_bytes.saturating_add(segment.bytes.len() as u64);

@@ -9,6 +9,24 @@ use crate::{
     testing::Driver,
 };
 
+/// The end of a chunked response and the next request are lost together: another answer is not a part of it.
+#[test]
+fn a_response_whose_end_is_unknown_ends_before_the_next_one() {
+    let mut driver = driver(true);
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n";
+    call(&mut driver, ToServer, 10, &get(1));
+    call(&mut driver, ToClient, 20, chunked);
+    driver.gap(ToClient, BootNanos(30), BootNanos(30), 100);
+    call(&mut driver, ToClient, 900, &answer(501));
+    driver.gap(ToServer, BootNanos(950), BootNanos(950), 40);
+    call(&mut driver, ToServer, 1000, &get(3));
+    call(&mut driver, ToClient, 1010, &answer(203));
+    call(&mut driver, ToServer, 1100, &get(4));
+    call(&mut driver, ToClient, 1110, &answer(204));
+    assert_eq!(pairs(&driver.exchanges), "/1 200, /4 204");
+    assert!(driver.exchanges[0].end <= BootNanos(30));
+}
+
 #[test]
 fn a_response_seen_before_its_request_is_held() {
     let mut driver = driver(true);
