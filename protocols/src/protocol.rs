@@ -114,6 +114,12 @@ pub trait Protocol: Sync {
 
     /// A parser for one connection.
     fn open(&self, context: OpenContext) -> Box<dyn Parser>;
+
+    /// True if messages cannot be read without those before them (HPACK), so that bytes that are not copied cost more
+    /// than the message they were in: more is then copied of each call from the start.
+    fn is_cumulative(&self) -> bool {
+        false
+    }
 }
 
 /// The state machine of one connection. Never blocks, reads no clock, never panics, holds bounded memory.

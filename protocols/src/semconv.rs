@@ -58,6 +58,8 @@ pub mod key {
     pub const SPANTAP_RPC_RESPONSE_MESSAGE: &str = "spantap.rpc.response.message";
     pub const SPANTAP_URL_TRUNCATED: &str = "spantap.url.truncated";
     pub const SPANTAP_QUERY_TRUNCATED: &str = "spantap.db.query.truncated";
+    // True if the response's status was not seen: the exchange may have failed.
+    pub const SPANTAP_STATUS_UNKNOWN: &str = "spantap.response.status_unknown";
     // A prepared statement whose text was not seen: the name it has, `(unnamed)` if none.
     pub const SPANTAP_UNKNOWN_STATEMENT: &str = "spantap.db.unknown_statement";
 

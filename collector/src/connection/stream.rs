@@ -222,10 +222,11 @@ impl Stream {
     /// this one; nothing of a body, if it has taken all there is.
     fn after_feeding(&mut self, flow: Flow, chunk: Chunk<'_>, shared: &mut Shared) {
         let was_cut = chunk.missing > 0 && !chunk.bytes.is_empty();
-        if self.after_parsing(chunk.times.last, shared) && was_cut {
+        let too_little = self.after_parsing(chunk.times.last, shared) && was_cut;
+        let State::Parsing(driver) = &self.state else { return };
+        if too_little || driver.protocol.is_cumulative() {
             self.asked.copy_more(self.id, &mut shared.verdicts);
         }
-        let State::Parsing(driver) = &self.state else { return };
         let away = driver.skippable(flow);
         if let Some(here) = self.lanes.of(flow).passed() {
             self.asked.skip(self.id, flow, here, away, &mut shared.verdicts);

@@ -42,6 +42,10 @@ impl Protocol for Http2 {
     fn open(&self, context: OpenContext) -> Box<dyn Parser> {
         Box::new(parser::Http2Parser::new(context))
     }
+
+    fn is_cumulative(&self) -> bool {
+        true
+    }
 }
 
 /// A parser for a connection on which the server has agreed to go on with HTTP/2, and to answer `request`, which came by

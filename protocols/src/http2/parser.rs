@@ -33,6 +33,7 @@ use crate::{
     exchange::Exchange,
     limits,
     protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Segment},
+    semconv::key,
 };
 
 /// The parser of one connection.
@@ -283,7 +284,11 @@ impl Http2Parser {
 
     fn tell(&mut self, stream: Stream, ending: Ending, out: &mut Vec<Exchange>) {
         match stream.finish(ending) {
-            Some(exchange) => out.push(exchange),
+            Some(exchange) => {
+                let unknown = exchange.attributes.get(key::SPANTAP_STATUS_UNKNOWN).is_some();
+                self.cut_heads += u64::from(unknown);
+                out.push(exchange);
+            }
             None => self.dropped += 1,
         }
     }

@@ -11,7 +11,7 @@ use super::{
     grpc::{self, Call, Ended},
 };
 use crate::{
-    exchange::Exchange,
+    exchange::{Exchange, Outcome, Value},
     http::{self, CONNECTION_CLOSED, RESPONSE_TRUNCATED},
     protocol::{BootNanos, Direction, OpenContext},
     semconv::key,
@@ -341,8 +341,18 @@ impl Stream {
         {
             http::set_error(exchange, error);
         }
+        if is_status_unknown(exchange) {
+            exchange.attributes.push(key::SPANTAP_STATUS_UNKNOWN, Value::Bool(true));
+        }
         Some(self.exchange)
     }
+}
+
+/// Nothing tells how it ended: neither a status nor an error.
+fn is_status_unknown(exchange: &Exchange) -> bool {
+    let known = [key::RPC_RESPONSE_STATUS_CODE, key::HTTP_RESPONSE_STATUS_CODE];
+    let said = known.iter().any(|key| exchange.attributes.get(key).is_some());
+    !said && exchange.outcome == Outcome::Unset
 }
 
 /// `error.type` of a request that the server said it would not answer.

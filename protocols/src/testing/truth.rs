@@ -117,6 +117,11 @@ fn is_named_by_text(exchange: &Exchange) -> bool {
     exchange.protocol == "postgresql"
 }
 
+/// That a stream of HTTP/2 may have failed has to be said.
+fn says_that_it_is_unknown(exchange: &Exchange) -> bool {
+    exchange.protocol != "http2" || exchange.attributes.get(key::SPANTAP_STATUS_UNKNOWN).is_some()
+}
+
 fn is_part_of(part: &Exchange, whole: &Exchange) -> bool {
     let same_times = part.start == whole.start && part.response_start == whole.response_start;
     let is_call = |exchange: &Exchange| exchange.attributes.get(key::RPC_SYSTEM_NAME).is_some();
@@ -130,7 +135,7 @@ fn is_part_of(part: &Exchange, whole: &Exchange) -> bool {
         && part.role == whole.role
         && (part.operation == whole.operation || nameless || is_of_unknown_method(part))
         && (part.outcome == whole.outcome
-            || part.outcome == Outcome::Unset
+            || (part.outcome == Outcome::Unset && says_that_it_is_unknown(part))
             // An error whose code was not seen.
             || (part.outcome == Outcome::Error("_OTHER".into()) && whole.outcome != Outcome::Unset))
         && part.attributes.iter().all(|(key, value)| is_part_of_attribute(part, key.as_str(), value, whole))
@@ -157,9 +162,13 @@ fn is_part_of_attribute(part: &Exchange, name: &str, value: &Value, whole: &Exch
     let text = |name| whole.attributes.get(name).and_then(Value::as_str);
     let cut = part.attributes.get(key::SPANTAP_URL_TRUNCATED).and_then(Value::as_str);
     match (name, value.as_str()) {
-        (key::SPANTAP_URL_TRUNCATED | key::SPANTAP_QUERY_TRUNCATED | key::SPANTAP_UNKNOWN_STATEMENT, _) => {
-            true
-        }
+        (
+            key::SPANTAP_URL_TRUNCATED
+            | key::SPANTAP_QUERY_TRUNCATED
+            | key::SPANTAP_UNKNOWN_STATEMENT
+            | key::SPANTAP_STATUS_UNKNOWN,
+            _,
+        ) => true,
         (key::HTTP_REQUEST_METHOD | key::RPC_METHOD, Some("_OTHER")) => true,
         (key::DB_QUERY_TEXT | key::DB_QUERY_SUMMARY, Some(query))
             if part.attributes.get(key::SPANTAP_QUERY_TRUNCATED).is_some() =>

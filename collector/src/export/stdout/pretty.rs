@@ -135,6 +135,7 @@ fn status(record: &Record) -> (CompactString, Style) {
     let (text, code) = match record.attributes.get(key::HTTP_RESPONSE_STATUS_CODE) {
         Some(Value::Int(code)) => (code.to_compact_string(), *code),
         _ if failed => ("ERR".into(), 0),
+        _ if record.attributes.get(key::SPANTAP_STATUS_UNKNOWN).is_some() => ("?".into(), 0),
         _ => ("ok".into(), 0),
     };
     let style = if failed {
