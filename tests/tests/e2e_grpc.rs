@@ -115,6 +115,28 @@ fn assert_attributes(span: &Span, port: u16) {
     }
 }
 
+/// Answers that go out with their trailers in one call of more than is usually copied. A status that is not seen once is
+/// not known for the rest of the connection, since later ones refer to it.
+#[test]
+fn long_answers_hide_no_status() {
+    let Some(_turn) = machine::ready(&["python3"]) else { return };
+    let Some(python) = python_with_grpc() else { return };
+    let port = free_port();
+    let _server = server(&python, port);
+    let (agent, _config) = http2::agent();
+    let arguments = [port.to_string(), "30".to_owned(), "6000".to_owned()];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let client = Program::run("client", &mut script(&python, "grpc_sequence.py", "grpc-client", &arguments));
+    let truth = said(&client.success("the client").stdout);
+    assert_eq!(truth.values().sum::<usize>(), 30, "{truth:?}");
+    agent.wait_for(30, |span| span.is("grpc-server", Kind::Server));
+    agent.wait_for(30, |span| span.is("grpc-client", Kind::Client));
+    let finished = agent.finish();
+    for (service, kind) in [("grpc-server", Kind::Server), ("grpc-client", Kind::Client)] {
+        assert_eq!(counted(&spans_of(&finished, service, kind)), truth, "{service}");
+    }
+}
+
 /// What refers to HPACK's table from before the agent came is unknown; what is said in spite of it is true.
 #[test]
 fn calls_on_an_old_connection_are_found_and_nothing_wrong_is_said() {
