@@ -71,6 +71,8 @@ pub mod key {
     pub const OS_TYPE: &str = "os.type";
     pub const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
     pub const PROCESS_EXECUTABLE_PATH: &str = "process.executable.path";
+    pub const CONTAINER_ID: &str = "container.id";
+    pub const PROCESS_RUNTIME_NAME: &str = "process.runtime.name";
     pub const PROCESS_PID: &str = "process.pid";
     pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
     pub const SERVICE_NAME: &str = "service.name";

@@ -4,9 +4,10 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use spantap_ebpf_common::event::Tgid;
 
 /// Bytes of an environment that are looked at.
@@ -96,6 +97,45 @@ pub fn command_line(tgid: Tgid) -> Option<String> {
     let text = bytes.strip_suffix(b"\0").unwrap_or(&bytes).to_vec();
     let text: Vec<u8> = text.into_iter().map(|byte| if byte == 0 { b' ' } else { byte }).collect();
     Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The arguments that the process was started with, its own name first; what it has made of them since, if it has.
+#[must_use]
+pub fn arguments(tgid: Tgid) -> Vec<String> {
+    const ARGUMENTS_MAX: usize = 256;
+    let mut bytes = Vec::new();
+    let Ok(file) = File::open(format!("/proc/{}/cmdline", tgid.0)) else { return Vec::new() };
+    if file.take(ENVIRON_BYTES_MAX).read_to_end(&mut bytes).is_err() {
+        return Vec::new();
+    }
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    let arguments = bytes.split(|&byte| byte == 0).take(ARGUMENTS_MAX);
+    arguments.map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+}
+
+/// The folder that the process works in, as itself would write it.
+#[must_use]
+pub fn folder(tgid: Tgid) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{}/cwd", tgid.0)).ok()
+}
+
+/// A small text file as the process sees it. What it has made of its file system is not trusted: links lead nowhere else,
+/// and nothing but a file is opened for long.
+#[must_use]
+pub fn read_inside(tgid: Tgid, path: &Path) -> Option<String> {
+    const BYTES_MAX: u64 = 256 * 1024;
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(format!("/proc/{}/root", tgid.0), directory, Mode::empty()).ok()?;
+    // A pipe would wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = File::from(rustix::fs::openat2(root, path, flags, Mode::empty(), inside).ok()?);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(BYTES_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// The paths of the process's control groups, one of each hierarchy (cgroups(7), `/proc/PID/cgroup`).

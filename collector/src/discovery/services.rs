@@ -1,13 +1,16 @@
 //! From a process to its service: one resource for all processes that bear the same name and attributes.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use compact_str::{CompactString, ToCompactString};
+use compact_str::CompactString;
 use spantap_config::Overrides;
 use spantap_ebpf_common::event::Tgid;
 use spantap_protocols::{Attributes, Value, semconv::key};
 
-use super::procfs;
+use super::{
+    identity::{Facts, Identity, Languages},
+    procfs,
+};
 use crate::telemetry::Service;
 
 /// Processes remembered at once; beyond it the cache starts anew (reading /proc again costs 50 us a process).
@@ -19,6 +22,7 @@ pub struct Services {
     /// By the service as the process has it, and the number of the rule that calls it otherwise.
     by_rule: HashMap<(u32, usize), Arc<Service>, foldhash::fast::RandomState>,
     by_identity: HashMap<CompactString, Arc<Service>, foldhash::fast::RandomState>,
+    languages: Languages,
     /// Processes of each service, by its number.
     processes: HashMap<u32, u32, foldhash::fast::RandomState>,
     /// Services whose last process has ended, since they were last asked for.
@@ -36,6 +40,7 @@ impl Services {
             by_process: HashMap::default(),
             by_rule: HashMap::default(),
             by_identity: HashMap::default(),
+            languages: Languages::default(),
             processes: HashMap::default(),
             ended: Vec::new(),
             common,
@@ -46,7 +51,7 @@ impl Services {
     /// The service of a process, read from /proc at first sight. `comm` names it if it is already gone.
     pub fn of(&mut self, tgid: Tgid, comm: &[u8]) -> &Arc<Service> {
         if !self.by_process.contains_key(&tgid) {
-            let service = self.identify(Facts::of(tgid), comm);
+            let service = self.identify(tgid, Facts::of(tgid), comm);
             self.remember(tgid, service);
         }
         &self.by_process[&tgid]
@@ -66,7 +71,7 @@ impl Services {
             let service = Arc::clone(self.of(parent, comm));
             self.remember(tgid, service);
         } else if facts.executable.is_some() {
-            let service = self.identify(facts, comm);
+            let service = self.identify(tgid, facts, comm);
             self.remember(tgid, service);
         }
     }
@@ -169,28 +174,8 @@ impl Services {
         }
     }
 
-    fn identify(&mut self, facts: Facts, comm: &[u8]) -> Arc<Service> {
-        let Facts { name, resource, called, executable: path } = facts;
-        let executable = path
-            .as_deref()
-            .and_then(|path| path.file_name()?.to_str())
-            .map_or_else(|| procfs::comm_text(comm), str::to_owned);
-        let mut attributes = Attributes::new();
-        for (name, value) in resource.as_deref().into_iter().flat_map(resource_attributes) {
-            attributes.set(spantap_protocols::Key::Owned(name), Value::Text(value));
-        }
-        // https://opentelemetry.io/docs/specs/otel/resource/sdk: OTEL_SERVICE_NAME takes precedence over
-        // service.name in OTEL_RESOURCE_ATTRIBUTES.
-        let name = name.filter(|name| !name.is_empty()).map(CompactString::from);
-        let named = attributes.remove(key::SERVICE_NAME);
-        let name = name
-            .or_else(|| named.as_ref().and_then(Value::as_str).map(CompactString::from))
-            .unwrap_or_else(|| called.unwrap_or_else(|| executable.to_compact_string()));
-        attributes.set(key::SERVICE_NAME, Value::Text(name.clone()));
-        attributes.set(key::PROCESS_EXECUTABLE_NAME, Value::Text(executable.into()));
-        if let Some(path) = path.as_deref().and_then(|path| path.to_str()) {
-            attributes.set(key::PROCESS_EXECUTABLE_PATH, Value::Text(path.into()));
-        }
+    fn identify(&mut self, tgid: Tgid, facts: Facts, comm: &[u8]) -> Arc<Service> {
+        let Identity { name, attributes } = facts.identify(tgid, comm, &mut self.languages);
         self.intern(name, attributes)
     }
 
@@ -210,55 +195,6 @@ impl Services {
         self.by_identity.insert(identity, Arc::clone(&service));
         service
     }
-}
-
-/// What a process says of itself.
-struct Facts {
-    name: Option<String>,
-    resource: Option<String>,
-    /// The name that it was started by, if its executable has several.
-    called: Option<CompactString>,
-    /// `None` if it is gone, or ends: then the others may be missing, too.
-    executable: Option<PathBuf>,
-}
-
-impl Facts {
-    /// The executable last: while it can be read, what was read before it was whole.
-    fn of(tgid: Tgid) -> Self {
-        let [name, resource] = procfs::environment(tgid, ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"]);
-        let called = procfs::other_name(tgid).map(CompactString::from);
-        Self { name, resource, called, executable: procfs::executable(tgid) }
-    }
-}
-
-/// `key=value,key=value` with percent-encoded values; what is malformed is left out.
-/// <https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>
-fn resource_attributes(text: &str) -> impl Iterator<Item = (CompactString, CompactString)> + '_ {
-    const ATTRIBUTES_MAX: usize = 64;
-    text.split(',').take(ATTRIBUTES_MAX).filter_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        let name = name.trim();
-        (!name.is_empty()).then(|| (name.into(), percent_decoded(value.trim())))
-    })
-}
-
-fn percent_decoded(text: &str) -> CompactString {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-        match (byte, hex) {
-            (b'%', Some(decoded)) => {
-                bytes.push(decoded);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    CompactString::from_utf8_lossy(&bytes)
 }
 
 /// What every resource carries: the host, and that spantap saw it.
@@ -379,14 +315,5 @@ mod tests {
         let before = services.of(gone, b"").id;
         services.describe(gone, b"", &own);
         assert_eq!(services.take_ended().collect::<Vec<_>>(), [before]);
-    }
-
-    #[test]
-    fn resource_attributes_of_the_environment() {
-        let parsed: Vec<_> = resource_attributes("a=1, b = x%20y ,bad,=no,c=%zz%4").collect();
-        assert_eq!(
-            parsed,
-            [("a".into(), "1".into()), ("b".into(), "x y".into()), ("c".into(), "%zz%4".into())]
-        );
     }
 }
