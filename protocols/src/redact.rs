@@ -102,7 +102,7 @@ impl BoundedText {
             }
             let key_length = memchr::memchr(b'=', parameter);
             match key_length.and_then(|length| parameter.get(..length)) {
-                Some(key) if SENSITIVE_QUERY_KEYS.contains(&key) => {
+                Some(key) if is_sensitive(key) => {
                     self.push_url(key);
                     self.push_str("=");
                     self.push_str(REDACTED);
@@ -137,6 +137,29 @@ impl BoundedText {
     }
 }
 
+/// Servers take `%73ig` for `sig` (RFC 3986, section 6.2.2.2).
+fn is_sensitive(key: &[u8]) -> bool {
+    if memchr::memchr(b'%', key).is_none() {
+        return SENSITIVE_QUERY_KEYS.contains(&key);
+    }
+    SENSITIVE_QUERY_KEYS.iter().any(|sensitive| {
+        let mut rest = key;
+        let as_it_is = sensitive.iter().all(|expected| {
+            let (byte, after) = match rest {
+                [b'%', high, low, after @ ..] => {
+                    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+                    (digit(high).zip(digit(low)).map(|(high, low)| high * 16 + low), after)
+                }
+                [byte, after @ ..] => (Some(u32::from(*byte)), after),
+                [] => return false,
+            };
+            rest = after;
+            byte == Some(u32::from(*expected))
+        });
+        as_it_is && rest.is_empty()
+    })
+}
+
 /// A query without its leading `?`, redacted and at most `max` bytes long.
 #[must_use]
 pub fn query(query: &[u8], max: usize) -> CompactString {
@@ -165,6 +188,7 @@ mod tests {
     #[test]
     fn secret_values_are_replaced_and_keys_kept() {
         assert_eq!(query(b"color=blue&sig=abc", 100), "color=blue&sig=REDACTED");
+        assert_eq!(query(b"%73i%67=abc&%73ig%=x&%7=y", 100), "%73i%67=REDACTED&%73ig%=x&%7=y");
         assert_eq!(
             query(b"X-Amz-Signature=1&X-Amz-Date=2&sig", 100),
             "X-Amz-Signature=REDACTED&X-Amz-Date=2&sig"
