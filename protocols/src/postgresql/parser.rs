@@ -231,7 +231,7 @@ impl Parser for PostgresqlParser {
     }
 
     fn in_flight(&self) -> usize {
-        self.queue.in_flight()
+        self.queue.in_flight() + usize::from(self.held.is_some())
     }
 
     fn cut_heads(&self) -> u64 {

@@ -357,7 +357,7 @@ impl Parser for RedisParser {
     }
 
     fn in_flight(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.held.len()
     }
 
     fn cut_heads(&self) -> u64 {
