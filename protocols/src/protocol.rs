@@ -116,7 +116,7 @@ pub trait Protocol: Sync {
     fn open(&self, context: OpenContext) -> Box<dyn Parser>;
 
     /// True if messages cannot be read without those before them (HPACK), so that bytes that are not copied cost more
-    /// than the message they were in: more is then copied of each call from the start.
+    /// than the message they were in: more is then copied of each call as soon as the protocol is recognised.
     fn is_cumulative(&self) -> bool {
         false
     }

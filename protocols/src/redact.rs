@@ -142,22 +142,10 @@ fn is_sensitive(key: &[u8]) -> bool {
     if memchr::memchr(b'%', key).is_none() {
         return SENSITIVE_QUERY_KEYS.contains(&key);
     }
-    SENSITIVE_QUERY_KEYS.iter().any(|sensitive| {
-        let mut rest = key;
-        let as_it_is = sensitive.iter().all(|expected| {
-            let (byte, after) = match rest {
-                [b'%', high, low, after @ ..] => {
-                    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-                    (digit(high).zip(digit(low)).map(|(high, low)| high * 16 + low), after)
-                }
-                [byte, after @ ..] => (Some(u32::from(*byte)), after),
-                [] => return false,
-            };
-            rest = after;
-            byte == Some(u32::from(*expected))
-        });
-        as_it_is && rest.is_empty()
-    })
+    // One byte more than the longest of them tells that a key is longer.
+    let most = SENSITIVE_QUERY_KEYS.iter().map(|key| key.len()).max().unwrap_or(0) + 1;
+    let decoded: Vec<_> = percent_encoding::percent_decode(key).take(most).collect();
+    SENSITIVE_QUERY_KEYS.contains(&decoded.as_slice())
 }
 
 /// A query without its leading `?`, redacted and at most `max` bytes long.

@@ -120,27 +120,9 @@ fn resource_attributes(text: &str) -> impl Iterator<Item = (CompactString, Compa
     text.split(',').take(ATTRIBUTES_MAX).filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         let name = name.trim();
-        (!name.is_empty()).then(|| (name.into(), percent_decoded(value.trim())))
+        let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8_lossy();
+        (!name.is_empty()).then(|| (name.into(), value.into()))
     })
-}
-
-fn percent_decoded(text: &str) -> CompactString {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-        match (byte, hex) {
-            (b'%', Some(decoded)) => {
-                bytes.push(decoded);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    CompactString::from_utf8_lossy(&bytes)
 }
 
 #[cfg(test)]
