@@ -1,5 +1,7 @@
 //! What do spans and metrics cost on their way out? `cargo bench -p spantap --bench export`, or `cargo xtask bench export`.
 
+#[path = "../support/keeper.rs"]
+mod keeper;
 #[path = "../pipeline/recording.rs"]
 #[allow(dead_code, reason = "here nothing calls the connection table")]
 mod recording;
@@ -27,13 +29,12 @@ use spantap::{
             settings::{Compression, Protocol, Signal},
         },
     },
-    telemetry::{
-        Aggregation, Aggregator, MetricSettings, MetricsSnapshot, Record, Service, Temporality, UnixNanos,
-    },
+    telemetry::{Aggregation, Aggregator, MetricSettings, Record, Service, Temporality, UnixNanos},
 };
 use spantap_config::Config;
 use spantap_protocols::{Value, semconv::key};
 
+use keeper::Keeper;
 use support::counting::{Counting, taken};
 
 #[global_allocator]
@@ -76,27 +77,6 @@ fn records() -> Vec<Record> {
         record.end = UnixNanos(record.start.0 + ns as u64);
     }
     records
-}
-
-/// Keeps what comes.
-struct Keeper(Arc<Mutex<Vec<Record>>>);
-
-impl Exporter for Keeper {
-    fn name(&self) -> &'static str {
-        "keeper"
-    }
-
-    fn on_record(&mut self, record: &Record) {
-        self.0.lock().expect("nobody panicked").push(record.clone());
-    }
-
-    fn on_metrics(&mut self, _snapshot: &MetricsSnapshot) {}
-
-    fn tick(&mut self, _now: Instant) {}
-
-    fn begin_shutdown(&mut self, _deadline: Instant) {}
-
-    fn shutdown(&mut self, _deadline: Instant) {}
 }
 
 /// CPU time of all threads of this process, in milliseconds.

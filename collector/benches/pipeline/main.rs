@@ -1,6 +1,8 @@
 //! What does a span cost from the segments that it was in to the bytes of OTLP, without I/O? `cargo bench -p spantap`, or
 //! `cargo xtask bench protocols`, which shows the same tables.
 
+#[path = "../support/keeper.rs"]
+mod keeper;
 mod recording;
 #[path = "../../../protocols/tests/support/mod.rs"]
 #[allow(dead_code, reason = "here nothing reads a conversation without the agent around it")]
@@ -29,6 +31,7 @@ use spantap::{
 use spantap_config::{Config, Sampler};
 use spantap_protocols::ALL;
 
+use keeper::Keeper;
 use support::counting::{Counting, taken};
 
 #[global_allocator]
@@ -151,27 +154,6 @@ impl Exporter for Encoder {
             black_box(metrics.collect(UnixNanos(0), UnixNanos(0)));
         }
     }
-
-    fn shutdown(&mut self, _deadline: Instant) {}
-}
-
-/// Keeps what comes.
-struct Keeper(Arc<Mutex<Vec<Record>>>);
-
-impl Exporter for Keeper {
-    fn name(&self) -> &'static str {
-        "keeper"
-    }
-
-    fn on_record(&mut self, record: &Record) {
-        self.0.lock().expect("nobody panicked").push(record.clone());
-    }
-
-    fn on_metrics(&mut self, _snapshot: &MetricsSnapshot) {}
-
-    fn tick(&mut self, _now: Instant) {}
-
-    fn begin_shutdown(&mut self, _deadline: Instant) {}
 
     fn shutdown(&mut self, _deadline: Instant) {}
 }
