@@ -23,7 +23,7 @@ pub(super) fn name(language: &str, started: &Started<'_>) -> Option<String> {
         "nodejs" => node(started),
         "java" => java(started),
         "ruby" => ruby(started),
-        "php" | "perl" => script(started, &["-d", "-c", "-I", "-S", "-t"], &["-r", "-e", "-a"]),
+        "php" => script(started, &["-d", "-c", "-I", "-S", "-t"], &["-r", "-e", "-a"]),
         "dotnet" => dotnet(started),
         "erlang" => erlang(started),
         _ => None,
@@ -180,7 +180,7 @@ fn erlang(started: &Started<'_>) -> Option<String> {
 
 fn script(started: &Started<'_>, with_value: &[&str], code: &[&str]) -> Option<String> {
     let path = operand(started.arguments, with_value, code)?;
-    of_path(path, file_stem(path, &[".php", ".phar", ".pl"]), started)
+    of_path(path, file_stem(path, &[".php", ".phar"]), started)
 }
 
 /// The first argument that is no option; nothing where code is given instead.
