@@ -70,6 +70,9 @@ impl<'a> Lexer<'a> {
     }
 
     /// Behind the quote that ends a text; a doubled one does not, nor one after a backslash if those escape.
+    ///
+    /// In some encodings of clients (SJIS, BIG5, GBK, GB18030, JOHAB) the second byte of a character may look like a
+    /// backslash. Which encoding it is need not be known, so behind a byte that is no ASCII it is unclear.
     fn skip_quoted(&mut self, quote: u8, backslash: Backslash) {
         while let Some(byte) = self.text.get(self.at) {
             self.at += 1;
@@ -80,7 +83,10 @@ impl<'a> Lexer<'a> {
                 self.at += 1;
             } else if *byte == b'\\' && backslash != Backslash::Plain {
                 // Whatever it means, behind any other character both readings are at the same place.
-                if backslash == Backslash::Unclear && self.peek(0) == quote {
+                let in_character =
+                    self.at > 1 && self.text.get(self.at - 2).is_some_and(|byte| !byte.is_ascii());
+                let decides = self.peek(0) == quote || in_character && self.peek(0) == b'\\';
+                if decides && (backslash == Backslash::Unclear || in_character) {
                     self.unclear = true;
                     self.at = self.text.len();
                     return;

@@ -1,4 +1,5 @@
-//! Which words are values: `SET name = word`, and the same within `ALTER` and `CREATE`.
+//! Which words are values: `SET name = word`, and the same within `ALTER` and `CREATE`; and what stands behind the
+//! `PASSWORD` of a role, though the server takes it only in quotes.
 //!
 //! Everywhere else a value is a literal and a word is a name. Here PostgreSQL takes words without quotes, and those in
 //! double quotes, as text: <https://www.postgresql.org/docs/current/sql-set.html>.
@@ -11,6 +12,8 @@ pub(super) struct Setting {
     state: State,
     /// Nothing but values can follow the first one: not so in `CREATE FUNCTION ... SET a = b AS ...`.
     to_the_end: bool,
+    /// `ALTER USER`, `CREATE ROLE` and the like.
+    of_role: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +21,8 @@ enum State {
     /// Nothing has been read.
     #[default]
     Begins,
+    /// Behind `ALTER` or `CREATE`: what it is about comes.
+    About,
     /// Something may be set further on: `ALTER ROLE x SET ...`.
     May,
     /// Behind `SET`, and perhaps `SESSION` or `LOCAL`, or behind a dot: a part of the name comes.
@@ -28,6 +33,8 @@ enum State {
     Value,
     /// A value has been read; a comma leads to another one.
     Done,
+    /// Behind `PASSWORD`.
+    Password,
     /// Nothing is set.
     Never,
 }
@@ -35,7 +42,7 @@ enum State {
 impl Setting {
     /// Whether a word that comes now is a value.
     pub(super) fn is_value(self) -> bool {
-        self.state == State::Value || self.state == State::Done && self.to_the_end
+        matches!(self.state, State::Value | State::Password) || self.state == State::Done && self.to_the_end
     }
 
     /// Takes the next token that is no blank and no comment.
@@ -48,11 +55,17 @@ impl Setting {
                 if is(b"set") {
                     State::Name
                 } else if is(b"alter") || is(b"create") {
-                    State::May
+                    State::About
                 } else {
                     State::Never
                 }
             }
+            State::About => {
+                self.of_role = is(b"user") || is(b"role");
+                if is(b"set") { State::Name } else { State::May }
+            }
+            State::May if self.of_role && is(b"password") => State::Password,
+            State::Password => State::May,
             State::Name if is(b"session") || is(b"local") => State::Name,
             State::Name if is_name => State::Named,
             State::Named if token == Token::Symbol(b'.') => State::Name,

@@ -39,28 +39,17 @@ pub fn simple(text: &[u8], cut: bool, backslash: Backslash) -> Statements {
     statements
 }
 
-/// The one statement of a prepared query. Text with placeholders is kept as it is, since its author has put the values
-/// elsewhere; of text without them literals are replaced. If it is cut before any placeholder, it is not shown.
+/// The one statement of a prepared query. The conventions would show text with placeholders as it is; here literals are
+/// replaced in it all the same, since drivers leave many values in it that are none of its parameters.
 #[must_use]
 pub fn prepared(text: &[u8], cut: bool, backslash: Backslash) -> Statement {
-    let mut reading = Reading::new(text, cut, backslash);
-    let mut statement = reading.next_statement(false).unwrap_or_default();
-    if reading.placeholders {
-        let text = text.trim_ascii();
-        let (shown, shortened) = bounded(text);
-        statement.text = clean(shown);
-        statement.cut = shortened || cut;
-    } else if cut {
-        statement.text = CompactString::default();
-    }
-    statement
+    Reading::new(text, cut, backslash).next_statement(false).unwrap_or_default()
 }
 
 struct Reading<'a> {
     text: &'a [u8],
     cut: bool,
     lexer: Lexer<'a>,
-    placeholders: bool,
     /// What is written of the present statement: grows to the limit, then not any more.
     written: Vec<u8>,
     full: bool,
@@ -69,7 +58,7 @@ struct Reading<'a> {
 impl<'a> Reading<'a> {
     fn new(text: &'a [u8], cut: bool, backslash: Backslash) -> Self {
         let lexer = Lexer::new(text, backslash);
-        Self { text, cut, lexer, placeholders: false, written: Vec::new(), full: false }
+        Self { text, cut, lexer, written: Vec::new(), full: false }
     }
 
     fn slice(&self, start: usize, end: usize) -> &'a [u8] {
@@ -127,7 +116,6 @@ impl<'a> Reading<'a> {
             };
             if !matches!(token, Token::Space | Token::Comment) {
                 significant = true;
-                self.placeholders |= token == Token::Placeholder;
                 if !touches_end || matches!(token, Token::Symbol(_)) {
                     summary.take(token, self.slice(start, end));
                 }

@@ -22,6 +22,10 @@ fn literals_are_replaced() {
         ("SELECT 1 WHERE k IN (1, x) OR k NOT IN (2)", "SELECT ? WHERE k IN (?, x) OR k NOT IN (?)"),
         ("SELECT a -- secret\n, b /* secret /* nested */ more */ FROM t", "SELECT a \n, b  FROM t"),
         ("ALTER USER bob PASSWORD 'hunter2'", "ALTER USER bob PASSWORD ?"),
+        // The server refuses it, and yet it is a password.
+        ("alter user bob password hunter2 login", "alter user bob password ? login"),
+        ("create role bob encrypted password hunter2", "create role bob encrypted password ?"),
+        ("CREATE TABLE users (name text, password text)", "CREATE TABLE users (name text, password text)"),
         ("  SELECT 1 ;  ", "SELECT ?"),
         ("SELECT 'caf\u{e9}', \"\u{e9}t\u{e9}\"", "SELECT ?, \"\u{e9}t\u{e9}\""),
         ("SELECT data->'k'->>0, data #>> '{a}'", "SELECT data->?->>?, data #>> ?"),
@@ -140,15 +144,20 @@ fn statements_are_told_apart() {
 }
 
 #[test]
-fn prepared_text_is_kept_if_its_values_are_elsewhere() {
-    let text = "SELECT 'x' /* c */ FROM t WHERE a = $1";
-    assert_eq!(prepared(text.as_bytes(), false, Backslash::Plain).text, text);
+fn prepared_text_keeps_its_placeholders_and_no_literals() {
+    assert_eq!(
+        prepared(b"UPDATE t SET b = 'x' /* c */ WHERE a = $1 AND c = 2", false, Backslash::Plain).text,
+        "UPDATE t SET b = ?  WHERE a = $1 AND c = ?"
+    );
     assert_eq!(
         prepared(b"SELECT 'x' /* c */ FROM t WHERE a = 1; ", false, Backslash::Plain).text,
         "SELECT ?  FROM t WHERE a = ?;"
     );
     let cut = prepared(b"SELECT 'x' FROM t WHERE a", true, Backslash::Plain);
-    assert_eq!((cut.text.as_str(), cut.summary.as_str(), cut.cut), ("", "SELECT t", true));
+    assert_eq!(
+        (cut.text.as_str(), cut.summary.as_str(), cut.cut),
+        ("SELECT ? FROM t WHERE", "SELECT t", true)
+    );
 }
 
 #[test]
@@ -164,8 +173,28 @@ fn what_may_be_text_is_not_shown() {
     let unclear = |text: &str| prepared(text.as_bytes(), false, Backslash::Unclear);
     assert_eq!(unclear(r"SELECT a FROM t WHERE b LIKE 'x\'").text, "SELECT a FROM t WHERE b LIKE ?");
     assert!(unclear(r"SELECT a FROM t WHERE b LIKE 'x\'").cut);
-    let text = r"SELECT a FROM t WHERE b LIKE $1 ESCAPE '\'";
-    assert_eq!(unclear(text).text, text, "its values are elsewhere");
+}
+
+/// In SJIS the character at the end of the first literal is 0x95 0x5c, in UTF-8 nobody writes such bytes.
+#[test]
+fn a_character_that_ends_like_a_backslash_shows_nothing() {
+    let shown = |text: &[u8], backslash| {
+        let statements = simple(text, false, backslash);
+        statements.iter().map(|one| (one.text.to_string(), one.cut)).collect::<Vec<_>>()
+    };
+    for (text, backslash) in [
+        (&b"insert into t values (E'\\\\srv\\\\\x95\x5c', 'topsecret')"[..], Backslash::Plain),
+        (b"insert into t values ('\x95\x5c', 'topsecret')", Backslash::Escape),
+        (b"insert into t values (E'\\\x95\x5c', 'topsecret')", Backslash::Plain),
+        (b"insert into t values (E'\x95\x5c\\', 'topsecret')", Backslash::Plain),
+    ] {
+        assert_eq!(shown(text, backslash), [("insert into t values (?".to_owned(), true)], "{text:?}");
+    }
+    let harmless = "insert into t values (E'\u{e9}\\n', E'\\'', 'b')";
+    assert_eq!(
+        shown(harmless.as_bytes(), Backslash::Plain),
+        [("insert into t values (?, ?, ?)".to_owned(), false)]
+    );
 }
 
 #[test]
