@@ -115,8 +115,9 @@ pub trait Protocol: Sync {
     /// A parser for one connection.
     fn open(&self, context: OpenContext) -> Box<dyn Parser>;
 
-    /// True if messages cannot be read without those before them (HPACK), so that bytes that are not copied cost more
-    /// than the message they were in: more is then copied of each call as soon as the protocol is recognised.
+    /// True if bytes that are not copied cost more than the message they were in, because others cannot be read without it
+    /// (HPACK), or stand behind it in the same call and are many (pipelines, rows): more is then copied of each call as
+    /// soon as the protocol is recognised.
     fn is_cumulative(&self) -> bool {
         false
     }

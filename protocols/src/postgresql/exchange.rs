@@ -42,7 +42,7 @@ pub(super) enum Ending<'a> {
     Done,
     /// ErrorResponse, with its SQLSTATE if that was seen.
     Failed(Option<&'a str>),
-    /// It is over, but its last message was not seen.
+    /// It is over, but its last message was not seen: it may have failed.
     Unseen,
     /// There will be no response, or not more of it.
     Broken(&'static str),
@@ -115,6 +115,9 @@ pub(super) fn finish(
     if let Some(name) = unknown {
         let name = if name.is_empty() { Value::Static("(unnamed)") } else { Value::Text(name) };
         attributes.push(key::SPANTAP_UNKNOWN_STATEMENT, name);
+    }
+    if matches!(ending, Ending::Unseen) {
+        attributes.push(key::SPANTAP_STATUS_UNKNOWN, Value::Bool(true));
     }
     if let Some(rows) = returned_rows(ending, response.rows) {
         attributes.push(key::DB_RESPONSE_RETURNED_ROWS, Value::Int(rows));

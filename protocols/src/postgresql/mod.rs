@@ -41,6 +41,10 @@ impl Protocol for Postgresql {
     fn open(&self, context: OpenContext) -> Box<dyn Parser> {
         Box::new(parser::PostgresqlParser::new(context))
     }
+
+    fn is_cumulative(&self) -> bool {
+        true
+    }
 }
 
 const NAME: &str = "postgresql";

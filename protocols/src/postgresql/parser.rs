@@ -86,6 +86,8 @@ pub(super) struct PostgresqlParser {
     pipelined: bool,
     /// A turn was opened, and ReadyForQuery has not confirmed it yet.
     assumed: bool,
+    /// What the newest ReadyForQuery said of the transaction, if none was missed since.
+    transaction: Option<u8>,
     /// When ReadyForQuery came, if nothing came after it.
     ready_at: Option<BootNanos>,
     /// Newest request bytes whose meaning is unknown.
@@ -147,6 +149,7 @@ impl PostgresqlParser {
             failed: false,
             group_failed: false,
             copying: false,
+            transaction: None,
             pipelined: false,
             assumed: false,
             ready_at: None,

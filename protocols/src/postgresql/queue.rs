@@ -59,6 +59,19 @@ pub(super) struct Pending {
     pub(super) request_end: BootNanos,
     pub(super) request_bytes: u64,
     pub(super) what: What,
+    pub(super) copy: CopySent,
+}
+
+/// Rows that a client may have sent before the server has asked for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum CopySent {
+    /// Not to their end.
+    #[default]
+    Open,
+    /// CopyDone or CopyFail, and no Sync before it.
+    Ended,
+    /// Likewise, and a Sync before it, which the server ignores.
+    EndedBehindSync,
 }
 
 #[derive(Debug)]
@@ -236,6 +249,17 @@ impl Queue {
 
     pub(super) fn last(&mut self) -> Option<&mut Pending> {
         self.pending.back_mut()
+    }
+
+    /// CopyDone or CopyFail was sent for the newest exchange.
+    pub(super) fn end_copy(&mut self) {
+        let sent = match self.owed.back() {
+            Some(Owed::Ready) => CopySent::EndedBehindSync,
+            _ => CopySent::Ended,
+        };
+        if let Some(newest) = self.pending.back_mut() {
+            newest.copy = sent;
+        }
     }
 
     /// The Sync behind the front is ignored by a server that copies.

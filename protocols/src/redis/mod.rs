@@ -33,6 +33,10 @@ impl Protocol for Redis {
     fn open(&self, context: OpenContext) -> Box<dyn Parser> {
         Box::new(parser::RedisParser::new(context))
     }
+
+    fn is_cumulative(&self) -> bool {
+        true
+    }
 }
 
 const NAME: &str = "redis";

@@ -427,3 +427,39 @@ fn what_is_not_copied_of_calls_costs_no_pairing_where_one_command_waits() {
         }
     }
 }
+
+/// What a `SELECT` without a reply has done is not known, nor what one before it says of later commands.
+#[test]
+fn a_database_that_was_selected_in_silence_is_unknown() {
+    let mut driver = driver(Role::Server, true);
+    send(&mut driver, 10, &["SELECT", "3"]);
+    send(&mut driver, 11, &["CLIENT", "REPLY", "SKIP"]);
+    send(&mut driver, 12, &["SELECT", "7"]);
+    answer(&mut driver, 13, "+OK\r\n");
+    send(&mut driver, 20, &["GET", "a"]);
+    answer(&mut driver, 21, "$-1\r\n");
+    send(&mut driver, 30, &["SELECT", "9"]);
+    answer(&mut driver, 31, "+OK\r\n");
+    send(&mut driver, 40, &["GET", "b"]);
+    answer(&mut driver, 41, "$-1\r\n");
+    let database = |exchange: &Exchange| exchange.attributes.get(key::DB_NAMESPACE).cloned();
+    let gets: Vec<_> =
+        driver.exchanges.iter().filter(|exchange| exchange.operation == "GET").map(database).collect();
+    assert_eq!(gets, [None, Some(Value::Text("9".into()))]);
+}
+
+/// In what was not copied of its reply a command may have failed.
+#[test]
+fn a_transaction_whose_end_was_not_seen_has_an_unknown_status() {
+    let mut driver = driver(Role::Server, true);
+    send(&mut driver, 10, &["MULTI"]);
+    answer(&mut driver, 11, "+OK\r\n");
+    send(&mut driver, 20, &["LRANGE", "a", "0", "-1"]);
+    answer(&mut driver, 21, "+QUEUED\r\n");
+    send(&mut driver, 30, &["EXEC"]);
+    answer(&mut driver, 31, "*1\r\n*2\r\n$1\r\n");
+    driver.gap(Direction::ToClient, BootNanos(32), BootNanos(32), 5000);
+    send(&mut driver, 40, &["GET", "b"]);
+    let exec = driver.exchanges.iter().find(|exchange| exchange.operation == "EXEC").expect("it is told");
+    assert!(exec.attributes.get(key::SPANTAP_STATUS_UNKNOWN).is_some());
+}

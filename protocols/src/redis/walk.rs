@@ -30,6 +30,8 @@ pub(super) struct Said {
     pub(super) null: bool,
     /// The integer that came last, at any depth.
     pub(super) integer: Option<i64>,
+    /// Its end was not seen.
+    pub(super) is_cut: bool,
 }
 
 /// The place inside a value.

@@ -117,9 +117,9 @@ fn is_named_by_text(exchange: &Exchange) -> bool {
     exchange.protocol == "postgresql"
 }
 
-/// That a stream of HTTP/2 may have failed has to be said.
+/// That it may have failed has to be said. (Of HTTP/1 the status comes first; what fails behind it is another matter.)
 fn says_that_it_is_unknown(exchange: &Exchange) -> bool {
-    exchange.protocol != "http2" || exchange.attributes.get(key::SPANTAP_STATUS_UNKNOWN).is_some()
+    exchange.protocol == "http1" || exchange.attributes.get(key::SPANTAP_STATUS_UNKNOWN).is_some()
 }
 
 fn is_part_of(part: &Exchange, whole: &Exchange) -> bool {

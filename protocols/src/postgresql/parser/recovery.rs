@@ -34,6 +34,7 @@ impl PostgresqlParser {
         }
         self.dropped += u64::from(self.held.take().is_some());
         self.requests = Reading::Seek;
+        self.transaction = None;
         self.requests_unclear = Some(at);
         self.group = None;
         self.prepared.forget_all();
@@ -104,8 +105,30 @@ impl PostgresqlParser {
 
     /// The blurred cycle is over; what was left of it ended at `end`.
     pub(super) fn end_blur(&mut self, end: BootNanos, out: &mut Vec<Exchange>) {
+        self.transaction = None;
+        self.end_blur_as(Ending::Unseen, end, out);
+    }
+
+    /// The same by ReadyForQuery, which says `transaction`.
+    ///
+    /// > Current backend transaction status indicator. Possible values are 'I' if idle (not in a transaction block); 'T' if
+    /// > in a transaction block; or 'E' if in a failed transaction block (queries will be rejected until block is ended).
+    /// > (PostgreSQL, section 55.7)
+    ///
+    /// Within a block it tells whether the statement has failed.
+    pub(super) fn end_blur_ready(&mut self, transaction: &[u8], end: BootNanos, out: &mut Vec<Exchange>) {
+        let before = std::mem::replace(&mut self.transaction, transaction.first().copied());
+        let ending = match (before, self.transaction) {
+            (Some(b'T'), Some(b'E')) => Ending::Failed(None),
+            (Some(b'T'), Some(b'T')) => Ending::Done,
+            _ => Ending::Unseen,
+        };
+        self.end_blur_as(ending, end, out);
+    }
+
+    fn end_blur_as(&mut self, ending: Ending<'_>, end: BootNanos, out: &mut Vec<Exchange>) {
         if self.queue.front() == Some(Owed::Execute) {
-            self.emit_first(Ending::Unseen, end, out);
+            self.emit_first(ending, end, out);
             self.queue.pop();
         }
         if self.queue.front() == Some(Owed::Ready) {
@@ -134,6 +157,7 @@ impl PostgresqlParser {
     fn give_up_pairing(&mut self) {
         self.dropped += self.queue.clear() as u64;
         self.queue.push(Owed::Unknown);
+        self.transaction = None;
         self.group = None;
         self.ready_at = None;
         self.end_cycle();

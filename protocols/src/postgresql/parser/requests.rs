@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use super::{
     super::{
         plausible::{Verdict, is_startup, judge},
-        queue::{Parsed, Query},
+        queue::{CopySent, Parsed, Query},
         wire::{self, HEADER_BYTES, Header, NoHeader, Startup},
     },
     Group, Owed, Pending, PostgresqlParser, Reading, Text, What,
@@ -143,6 +143,7 @@ impl PostgresqlParser {
                     request_end: segment.last_at,
                     request_bytes: length as u64,
                     what: What::Startup,
+                    copy: CopySent::Open,
                 };
                 self.queue.push_pending(Owed::Startup, pending);
                 self.queue.push(Owed::Ready);
@@ -181,7 +182,10 @@ impl PostgresqlParser {
             b'S' => self.on_sync(request, out),
             b'H' => self.close_group(),
             b'd' | b'c' | b'f' => {
-                self.copying &= request.header.kind == b'd';
+                if request.header.kind != b'd' {
+                    self.copying = false;
+                    self.queue.end_copy();
+                }
                 if let Some(pending) = self.queue.last() {
                     pending.request_bytes += request.size();
                     pending.request_end = request.last_at;
@@ -360,13 +364,25 @@ impl PostgresqlParser {
     fn close_group(&mut self) {
         let Some(Group { start, end, bytes, text }) = self.group.take() else { return };
         let text = text.unwrap_or_else(|| Text::Unknown(CompactString::default()));
-        let pending = Pending { start, request_end: end, request_bytes: bytes, what: What::Execute(text) };
+        let pending = Pending {
+            start,
+            request_end: end,
+            request_bytes: bytes,
+            what: What::Execute(text),
+            copy: CopySent::Open,
+        };
         self.queue.push_pending(Owed::Prepared, pending);
     }
 }
 
 fn pending(request: &Request<'_>, what: What) -> Pending {
-    Pending { start: request.first_at, request_end: request.last_at, request_bytes: request.size(), what }
+    Pending {
+        start: request.first_at,
+        request_end: request.last_at,
+        request_bytes: request.size(),
+        what,
+        copy: CopySent::Open,
+    }
 }
 
 fn lossy(name: &[u8]) -> CompactString {

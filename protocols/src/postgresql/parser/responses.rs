@@ -4,6 +4,7 @@ use super::{
     super::{
         exchange::ABORTED,
         plausible::{Tail, Verdict, judge, tail},
+        queue::CopySent,
         wire::{self, HEADER_BYTES, Header, NoHeader},
     },
     Ending, Group, Owed, Pending, PostgresqlParser, Reading, Response, Text, What,
@@ -199,7 +200,7 @@ impl PostgresqlParser {
             self.response.bytes += if kind == b'Z' { 0 } else { size };
             self.response.rows += u64::from(kind == b'D');
             if kind == b'Z' {
-                self.end_blur(last_at, out);
+                self.end_blur_ready(body, last_at, out);
                 self.ready_at = Some(last_at);
             } else {
                 self.on_blurred(kind, body, last_at, out);
@@ -265,9 +266,11 @@ impl PostgresqlParser {
             (Owed::Query | Owed::Execute, b'D' | b'd') => self.response.rows += 1,
             (Owed::Query | Owed::Execute, b'c' | b'H') => {}
             (Owed::Query | Owed::Execute, b'G') => {
-                self.copying = true;
+                // All of it may have been sent before the server asked for it.
+                let sent = self.queue.first().map_or(CopySent::Open, |pending| pending.copy);
+                self.copying = sent == CopySent::Open;
                 self.response.takes = true;
-                if owed == Owed::Execute {
+                if owed == Owed::Execute && sent != CopySent::Ended {
                     // It ignores the Sync that was sent along.
                     self.queue.remove_ready_behind_front();
                 }
@@ -373,7 +376,7 @@ impl PostgresqlParser {
         } else if let Some(group) = self.group.take_if(|_| self.queue.cycles() == 0) {
             let Group { start, end: request_end, bytes: request_bytes, text } = group;
             let what = What::Execute(text.unwrap_or(Text::Unknown("".into())));
-            let mut pending = Pending { start, request_end, request_bytes, what };
+            let mut pending = Pending { start, request_end, request_bytes, what, copy: CopySent::Open };
             self.group_failed = true;
             self.emit(&mut pending, Ending::Failed(code), end, out);
         } else {
@@ -420,6 +423,7 @@ impl PostgresqlParser {
             }
         }
         self.end_cycle();
+        self.transaction = body.first().copied();
         self.ready_at = Some(at);
         self.strays = 0;
         if body == b"I" && self.queue.is_empty() && self.group.is_none() {

@@ -105,3 +105,46 @@ fn copy_has_returned_rows_where_the_server_sent_them() {
     assert_eq!(rows(&driver.exchanges[1]), None);
     assert_eq!(driver.exchanges.len(), 2);
 }
+
+/// Its rows and their end may be sent before the server has asked for them: a Sync behind them is answered as any other,
+/// one before them is not.
+#[test]
+fn what_follows_a_copy_that_was_sent_in_one_go_is_paired() {
+    let rows = [message(b'd', b"1\tone\n"), message(b'c', b"")].concat();
+    let copy = [parse("", "COPY t FROM STDIN"), bind("", ""), execute("")].concat();
+    for sent in
+        [[copy.clone(), rows.clone(), sync()].concat(), [copy.clone(), sync(), rows.clone(), sync()].concat()]
+    {
+        let mut driver = connected();
+        feed(&mut driver, ToServer, 10, &sent);
+        let begun = [message(b'1', b""), message(b'2', b""), message(b'G', b"\0\0\0")].concat();
+        feed(&mut driver, ToClient, 20, &begun);
+        feed(&mut driver, ToClient, 30, &[complete("COPY 1"), ready()].concat());
+        feed(&mut driver, ToServer, 40, &query("SELECT a FROM u"));
+        feed(&mut driver, ToClient, 50, &[columns(), row(), complete("SELECT 1"), ready()].concat());
+        assert_eq!(told(&driver.exchanges), ["COPY t 10-30", "SELECT u 40-50"]);
+        assert_eq!(driver.parser().dropped(), 0);
+    }
+}
+
+/// Of a response whose end was not copied, within a transaction the next ReadyForQuery tells how it went.
+#[test]
+fn a_status_that_was_not_seen_is_unknown_unless_the_transaction_tells() {
+    for (before, after, expected) in [
+        (b"T", b"E", "SELECT t 10-40 _OTHER"),
+        (b"T", b"T", "SELECT t 10-40"),
+        (b"I", b"I", "SELECT t 10-40"),
+    ] {
+        let mut driver = connected();
+        feed(&mut driver, ToServer, 5, &query("BEGIN"));
+        feed(&mut driver, ToClient, 6, &[complete("BEGIN"), message(b'Z', before)].concat());
+        feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
+        feed(&mut driver, ToClient, 20, &[columns(), row()].concat());
+        driver.gap(ToClient, BootNanos(30), BootNanos(30), 5000);
+        feed(&mut driver, ToClient, 40, &message(b'Z', after));
+        feed(&mut driver, ToServer, 50, &query("SELECT b FROM u"));
+        assert_eq!(told(&driver.exchanges)[1..], [expected]);
+        let unknown = driver.exchanges[1].attributes.get(key::SPANTAP_STATUS_UNKNOWN);
+        assert_eq!(unknown.is_some(), before == b"I");
+    }
+}

@@ -21,6 +21,8 @@ pub(super) struct Circumstances {
     pub(super) batch: Option<u32>,
     /// The prefix of the error that was the reply.
     pub(super) error: Option<CompactString>,
+    /// There may be an error in what was not seen of the reply.
+    pub(super) is_unclear: bool,
 }
 
 /// Makes the exchange of a command; without an answer it ends with its request.
@@ -50,6 +52,8 @@ pub(super) fn exchange(
         attributes.push(key::DB_RESPONSE_STATUS_CODE, Value::Text(error.clone()));
         attributes.push(key::ERROR_TYPE, Value::Text(error.clone()));
         outcome = Outcome::Error(error);
+    } else if circumstances.is_unclear {
+        attributes.push(key::SPANTAP_STATUS_UNKNOWN, Value::Bool(true));
     }
     Exchange {
         protocol: NAME,

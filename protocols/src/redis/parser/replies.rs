@@ -248,6 +248,8 @@ impl RedisParser {
         let failed = said.error.is_some();
         // A transaction of which a command failed has failed, in part.
         known.error = said.error.or(if kind == Some(Kind::Exec) { said.inner_error.clone() } else { None });
+        known.is_unclear = said.is_cut && kind == Some(Kind::Exec);
+        self.cut_requests += u64::from(known.is_unclear && known.error.is_none());
         let detail = pending.detail;
         let exchange = exchange(self.role, pending, Some(&answer), known);
         self.emit(exchange, out);
@@ -329,7 +331,8 @@ impl RedisParser {
         }
         self.replies = Replies::Seek;
         if self.answer.is_some_and(|answer| answer.end <= at) {
-            let said = std::mem::take(&mut self.walk).said;
+            let mut said = std::mem::take(&mut self.walk).said;
+            said.is_cut = true;
             // Whether it has set something is written where nobody looked.
             let sets = !matches!(self.front_kind(), Some(Kind::Plain | Kind::Container(_)));
             self.answer_front(said, out);

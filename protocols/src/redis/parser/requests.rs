@@ -221,6 +221,9 @@ impl RedisParser {
             // Nothing tells whether a `SELECT` before it has succeeded.
             let database = self.modes.database.filter(|_| self.queue.is_empty());
             let known = Circumstances { database, ..Circumstances::default() };
+            if kind == Some(Kind::Select) {
+                self.forget_database();
+            }
             out.push(exchange(self.role, pending, None, known));
         } else if is_named {
             self.push(pending);
@@ -233,8 +236,8 @@ impl RedisParser {
     fn is_unanswered(&mut self, request: &Request) -> bool {
         let answers = self.modes.answers;
         match request.detail {
-            // In a transaction it is queued, which is answered.
-            _ if self.modes.transaction_asked => return false,
+            // In a transaction it is queued, which is answered unless nothing is.
+            _ if self.modes.transaction_asked => return answers == Answers::Off,
             Detail::ReplyOn => self.modes.answers = Answers::On,
             Detail::ReplyOff => self.modes.answers = Answers::Off,
             Detail::ReplySkip if answers != Answers::Off => self.modes.answers = Answers::Skip,
@@ -246,6 +249,18 @@ impl RedisParser {
             Detail::ReplyOn => false,
             Detail::ReplyOff | Detail::ReplySkip => true,
             _ => answers != Answers::On && !reset,
+        }
+    }
+
+    /// A `SELECT` that nobody answers: neither it nor one before it, whose answer may still come, says what is selected.
+    fn forget_database(&mut self) {
+        self.modes.database = None;
+        for slot in &mut self.queue {
+            if let Slot::Command(pending) = slot
+                && pending.command.is_some_and(|command| command.kind == Kind::Select)
+            {
+                pending.detail = Detail::Unknown;
+            }
         }
     }
 
