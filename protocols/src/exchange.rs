@@ -134,9 +134,9 @@ pub enum Outcome {
 /// The caller's trace, as read from the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    /// 16 bytes, not all zero.
+    /// 16 bytes; all zero, as is `parent_id`, if the caller has only decided whether the trace is kept (`b3: 0`).
     pub trace_id: [u8; 16],
-    /// The caller's span, 8 bytes, not all zero.
+    /// The caller's span, 8 bytes.
     pub parent_id: [u8; 8],
     /// W3C trace flags; bit 0 is "sampled".
     pub flags: u8,

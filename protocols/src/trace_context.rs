@@ -60,8 +60,11 @@ impl<'a> TraceHeaders<'a> {
         Some(TraceContext { trace_id, parent_id, flags, is_decided: true, state })
     }
 
-    /// `{TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`, the last two optional.
+    /// `{TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`, the last two optional; or the sampling state alone.
     fn b3_single(&self) -> Option<TraceContext> {
+        if let state @ (b"0" | b"1" | b"d") = self.b3? {
+            return Some(decision_only(state != b"0"));
+        }
         let mut parts = self.b3?.split(|byte| *byte == b'-');
         b3(parts.next()?, parts.next()?, parts.next().map(|state| matches!(state, b"1" | b"d")))
     }
@@ -70,7 +73,10 @@ impl<'a> TraceHeaders<'a> {
         let decision = self.b3_sampled.map(|sampled| matches!(sampled, b"1" | b"true"));
         // "Debug implies an accept decision."
         let decision = if self.b3_flags == Some(b"1") { Some(true) } else { decision };
-        b3(self.b3_trace_id?, self.b3_span_id?, decision)
+        match (self.b3_trace_id, self.b3_span_id) {
+            (None, None) => decision.map(decision_only),
+            (trace, span) => b3(trace?, span?, decision),
+        }
     }
 }
 
@@ -108,6 +114,18 @@ fn tracestate(headers: &[&[u8]]) -> CompactString {
         state.push_str(member);
     }
     state
+}
+
+/// > It is also valid to make a sampling decision prior to a trace ID (openzipkin/b3-propagation, "Why is the trace ID
+/// > optional"), in other words: without one.
+fn decision_only(sampled: bool) -> TraceContext {
+    TraceContext {
+        trace_id: [0; 16],
+        parent_id: [0; 8],
+        flags: u8::from(sampled),
+        is_decided: true,
+        state: CompactString::default(),
+    }
 }
 
 /// A B3 trace id has 32 or 16 hex digits; the short one stands for the lower half.
@@ -202,7 +220,19 @@ mod tests {
             multiple.as_ref().map(|found| (found.trace_id[7..9].to_vec(), found.flags)),
             Some((vec![0, 0x64], 0))
         );
-        assert_eq!(context(&[("b3", "0")]), None);
+        for (headers, sampled) in [
+            (("b3", "0"), Some(false)),
+            (("b3", "1"), Some(true)),
+            (("b3", "d"), Some(true)),
+            (("b3", "x"), None),
+            (("X-B3-Sampled", "0"), Some(false)),
+            (("X-B3-Flags", "1"), Some(true)),
+            (("X-B3-Flags", "0"), None),
+        ] {
+            let found = context(&[headers]);
+            assert!(found.as_ref().is_none_or(|found| found.trace_id == [0; 16] && found.is_decided));
+            assert_eq!(found.map(|found| found.flags == 1), sampled, "{headers:?}");
+        }
     }
 
     #[test]

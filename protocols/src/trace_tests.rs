@@ -24,7 +24,7 @@ const CASES: &[Case<'_>] = &[
     (&[("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-d-05e3ac9a4f6e3b90")], B3_SAMPLED),
     (&[("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-0")], B3_NOT),
     (&[("b3", "64fe8b2a57d3eff7-e457b5a2e4d86bd1")], B3_NOT),
-    (&[("b3", "0")], None),
+    (&[("b3", "0")], Some((0, 0, 0, ""))),
     (&[("x-b3-traceid", B3_TRACE), ("x-b3-spanid", B3_SPAN), ("x-b3-sampled", "1")], B3_SAMPLED),
     (&[("x-b3-traceid", B3_TRACE), ("x-b3-spanid", B3_SPAN), ("x-b3-sampled", "0")], B3_NOT),
     (&[("x-b3-traceid", B3_TRACE), ("x-b3-spanid", B3_SPAN), ("x-b3-flags", "1")], B3_SAMPLED),

@@ -110,9 +110,9 @@ impl Half {
         self.end.is_some()
     }
 
-    /// Bytes that passed, as far as known.
+    /// Bytes that passed, as far as known. (A FIN counts into what is acknowledged.)
     pub(super) fn total(&self) -> u64 {
-        self.position.max(self.end.unwrap_or(0))
+        self.position.max(self.end.unwrap_or(self.acknowledged))
     }
 
     /// Bytes held.
@@ -120,7 +120,7 @@ impl Half {
         self.held_bytes
     }
 
-    /// Bytes before the FIN that never came.
+    /// Bytes before the FIN, or of those that were acknowledged, that never came.
     pub(super) fn missing(&self) -> u64 {
         self.total() - self.position
     }

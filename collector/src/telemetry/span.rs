@@ -68,21 +68,23 @@ impl Record {
 /// Joins the caller's trace, or begins a sampled one.
 fn trace_ids(context: Option<TraceContext>, ids: &mut IdGenerator) -> TraceIds {
     let span_id = ids.span_id();
+    let caller_samples =
+        context.as_ref().filter(|caller| caller.is_decided).map(|caller| caller.flags & 1 == 1);
     match context {
-        Some(caller) => TraceIds {
+        Some(caller) if caller.trace_id != [0; 16] => TraceIds {
             trace_id: TraceId::from_bytes(caller.trace_id),
             span_id,
             parent: Some(SpanId::from_bytes(caller.parent_id)),
             flags: TraceFlags::new(caller.flags),
-            caller_samples: caller.is_decided.then_some(caller.flags & 1 == 1),
+            caller_samples,
             state: caller.state,
         },
-        None => TraceIds {
+        _ => TraceIds {
             trace_id: ids.trace_id(),
             span_id,
             parent: None,
             flags: TraceFlags::SAMPLED,
-            caller_samples: None,
+            caller_samples,
             state: CompactString::const_new(""),
         },
     }

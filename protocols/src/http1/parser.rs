@@ -215,9 +215,11 @@ impl Parser for Http1Parser {
             self.responses = Reading::Head;
         }
         let cut_off = !matches!(self.responses, Reading::Seek | Reading::Body(Body::UntilClose));
+        // Several that wait where pairing was taken up late: perhaps the answers went to the wrong ones.
+        let doubtful = self.silence.has_begun() && self.queue.len() > 1;
         for mut pending in self.queue.drain(..) {
             match pending.stage {
-                Stage::Waiting if pending.unreadable => {
+                Stage::Waiting if pending.unreadable || doubtful => {
                     self.dropped += 1;
                     continue;
                 }

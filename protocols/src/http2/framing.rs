@@ -16,7 +16,10 @@ pub(super) struct Framing {
     /// What is left of a message.
     left: u64,
     messages: u32,
+    /// Where the next message begins is not known.
     broken: bool,
+    /// A message would have to begin with a byte that none begins with.
+    refuted: bool,
 }
 
 const PREFIX_BYTES: usize = 5;
@@ -39,7 +42,8 @@ impl Framing {
             bytes = later;
             if self.have == PREFIX_BYTES {
                 let [flag, length @ ..] = self.prefix;
-                self.broken = flag > 1;
+                self.refuted |= flag > 1;
+                self.broken = self.refuted;
                 self.left = u64::from(u32::from_be_bytes(length));
                 self.messages = self.messages.saturating_add(1);
                 self.have = 0;
@@ -61,6 +65,11 @@ impl Framing {
     /// True if what was read is whole messages, at least one.
     pub(super) fn is_whole(&self) -> bool {
         !self.broken && self.have == 0 && self.left == 0 && self.messages > 0
+    }
+
+    /// True if what was read cannot be messages.
+    pub(super) fn is_refuted(&self) -> bool {
+        self.refuted
     }
 
     /// True if nothing was read.

@@ -50,6 +50,9 @@ pub(super) struct Http2Parser {
     last_request: u32,
     /// The newest stream whose response came when its request was not known.
     last_orphan: u32,
+    /// Calls of gRPC were seen, and other requests.
+    has_calls: bool,
+    has_others: bool,
     /// Every request up to there was seen, or one that came after those that were not.
     requests_known: bool,
     /// Streams that were reset of late: what still comes of them is no surprise.
@@ -100,6 +103,8 @@ impl Http2Parser {
             cancelled: Vec::new(),
             last_request: 0,
             last_orphan: 0,
+            has_calls: false,
+            has_others: false,
             requests_known: context.from_start,
             resets: [0; RESETS],
             swept_at: BootNanos(0),
@@ -283,7 +288,7 @@ impl Http2Parser {
     }
 
     fn tell(&mut self, stream: Stream, ending: Ending, out: &mut Vec<Exchange>) {
-        match stream.finish(ending) {
+        match stream.finish(ending, self.has_calls && !self.has_others) {
             Some(exchange) => {
                 let unknown = exchange.attributes.get(key::SPANTAP_STATUS_UNKNOWN).is_some();
                 self.cut_heads += u64::from(unknown);

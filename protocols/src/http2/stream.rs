@@ -31,6 +31,8 @@ pub(super) struct Stream {
     is_connect: bool,
     /// The response has DATA.
     has_data: bool,
+    /// It is told as HTTP and may be a call, whose status is elsewhere.
+    may_be_call: bool,
     /// How often each direction had lost its way when the stream was last known to be as it is here.
     pub(super) request_losses: u32,
     pub(super) response_losses: u32,
@@ -131,8 +133,18 @@ impl Stream {
             request_ended: seen.ends_stream,
             is_connect: request.method == b"CONNECT",
             has_data: false,
+            may_be_call: false,
             request_losses: 0,
             response_losses: 0,
+        }
+    }
+
+    /// Whether it is a call, as far as its request tells.
+    pub(super) fn is_call(&self) -> Option<bool> {
+        match self.kind {
+            Kind::Http => Some(false),
+            Kind::Grpc(_) => Some(true),
+            Kind::Either(_) => None,
         }
     }
 
@@ -152,6 +164,7 @@ impl Stream {
             request_ended: true,
             is_connect: false,
             has_data: false,
+            may_be_call: false,
             request_losses: 0,
             response_losses: 0,
         }
@@ -278,12 +291,16 @@ impl Stream {
         self.take_body(direction, Body::Unclear);
     }
 
-    /// The bodies decide, where nothing else has: whole messages both ways.
-    fn decide_by_framing(&mut self) {
+    /// The bodies decide, where nothing else has: whole messages both ways. If too little was seen of them, it is a call
+    /// where all others are (`among_calls`): its content type is one that had been sent before.
+    fn decide_by_framing(&mut self, among_calls: bool) {
         let Kind::Either(maybe) = &self.kind else { return };
         let answered = maybe.response.is_whole() || maybe.response.is_empty();
-        let good = maybe.request.is_whole() && answered && matches!(self.status, None | Some(200));
-        self.decide(good);
+        let whole = maybe.request.is_whole() && answered;
+        let refuted = maybe.request.is_refuted() || maybe.response.is_refuted();
+        let possible = matches!(self.status, None | Some(200));
+        self.may_be_call = possible && !whole && !refuted && !among_calls;
+        self.decide(possible && (whole || (among_calls && !refuted)));
     }
 
     /// What was taken for the final response may have been an interim one.
@@ -291,13 +308,13 @@ impl Stream {
         self.stage == Stage::Responding && self.status.is_none() && !self.has_data
     }
 
-    /// The exchange, if there is anything to tell.
-    pub(super) fn finish(mut self, ending: Ending) -> Option<Exchange> {
+    /// The exchange, if there is anything to tell. `among_calls`: all that is known of the connection are calls.
+    pub(super) fn finish(mut self, ending: Ending, among_calls: bool) -> Option<Exchange> {
         let begun = self.exchange.response_start.is_some();
         if self.may_be_interim() {
             return None;
         }
-        self.decide_by_framing();
+        self.decide_by_framing(among_calls);
         let mut ended = Ended::Response(self.status);
         let mut error = None;
         match ending {
@@ -341,7 +358,7 @@ impl Stream {
         {
             http::set_error(exchange, error);
         }
-        if is_status_unknown(exchange) {
+        if is_status_unknown(exchange) || (self.may_be_call && exchange.outcome == Outcome::Unset) {
             exchange.attributes.push(key::SPANTAP_STATUS_UNKNOWN, Value::Bool(true));
         }
         Some(self.exchange)

@@ -126,8 +126,11 @@ fn is_part_of(part: &Exchange, whole: &Exchange) -> bool {
     let same_times = part.start == whole.start && part.response_start == whole.response_start;
     let is_call = |exchange: &Exchange| exchange.attributes.get(key::RPC_SYSTEM_NAME).is_some();
     if is_call(whole) && !is_call(part) {
-        // Of a call whose content type is unknown only the HTTP exchange is told.
-        return same_times && part.role == whole.role;
+        // Of a call whose content type is unknown only the HTTP exchange is told, and that it may have failed.
+        let failed = whole.outcome != Outcome::Unset;
+        return same_times
+            && part.role == whole.role
+            && (!failed || part.outcome != Outcome::Unset || says_that_it_is_unknown(part));
     }
     // Without the text the span is named after what else is known.
     let nameless = is_named_by_text(whole) && part.attributes.get(key::DB_QUERY_SUMMARY).is_none();

@@ -337,6 +337,7 @@ impl Http1Parser {
             return;
         }
         self.requests_unclear = None;
+        self.silence.begin();
         if self.silence.ends_at(first_at) {
             self.step = Step::Exact;
             self.pipelined = false;

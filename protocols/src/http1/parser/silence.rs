@@ -19,7 +19,9 @@ use crate::protocol::{BootNanos, OpenContext, Role};
 pub(super) struct Silence {
     joined: Joined,
     newest: Newest,
-    /// When that was.
+    /// Pairing was taken up late, or again.
+    begun: bool,
+    /// When the newest byte came.
     newest_at: BootNanos,
     /// Longest time that a response was waited for, or its next byte; 0 before the first.
     longest_ns: u64,
@@ -49,8 +51,8 @@ enum Joined {
 /// How many times longer than any answer took the client must have been silent.
 const FACTOR: u64 = 4;
 
-/// And at least so long. Rationale: longer than a client needs to send its next request if it has one.
-const AT_LEAST_NS: u64 = 1_000_000;
+/// And at least so long. Rationale: longer than a client that has responses waiting is busy with something else.
+const AT_LEAST_NS: u64 = 200_000_000;
 
 impl Silence {
     pub(super) fn new(context: OpenContext) -> Self {
@@ -62,6 +64,7 @@ impl Silence {
         Self {
             joined,
             newest: Newest::Unseen,
+            begun: false,
             newest_at: BootNanos(0),
             longest_ns: 0,
             broken_at: BootNanos(0),
@@ -102,6 +105,16 @@ impl Silence {
     /// Nothing is in flight since before the connection was joined.
     pub(super) fn is_settled(&self) -> bool {
         self.joined == Joined::Settled
+    }
+
+    /// Pairing is taken up.
+    pub(super) fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// Whether it was, later than at the connection's start.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// The request that begins at `first_at` came after a silence that proves that nothing is in flight.

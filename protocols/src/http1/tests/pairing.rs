@@ -141,9 +141,9 @@ fn after_a_gap_a_pipelining_connection_pairs_nothing_until_it_was_silent() {
     let now = at();
     driver.feed(ToClient, now, now, &answer(208));
     for round in 1..4 {
-        call(&mut driver, ToServer, round * 10_000_000, &[get(10), get(11), get(12)].concat());
-        call(&mut driver, ToClient, round * 10_000_000 + 10, &[answer(210), answer(211)].concat());
-        call(&mut driver, ToClient, round * 10_000_000 + 20, &answer(212));
+        call(&mut driver, ToServer, round * 1_000_000_000, &[get(10), get(11), get(12)].concat());
+        call(&mut driver, ToClient, round * 1_000_000_000 + 10, &[answer(210), answer(211)].concat());
+        call(&mut driver, ToClient, round * 1_000_000_000 + 20, &answer(212));
     }
     assert_eq!(pairs(&driver.exchanges), ["/10 210, /11 211, /12 212"; 3].join(", "));
 }
@@ -159,7 +159,7 @@ fn a_pipelining_client_that_is_joined_late_is_paired_from_its_first_pause_on() {
         let mut driver = Driver::new(&Http1, late);
         let mut now = 0;
         for round in 0..4 {
-            now += 20 * MS;
+            now += 300 * MS;
             if round > 0 || !joined_inside {
                 call(&mut driver, ToServer, now, &batch(round * 10));
             }
@@ -210,7 +210,7 @@ fn a_client_joined_while_it_keeps_several_in_flight_is_never_paired_off_by_one()
         }
         // Now it has been silent for long.
         for turn in 50..53 {
-            now += 5 * MS;
+            now += 300 * MS;
             call(&mut driver, ToServer, now, &get(turn));
             now += MS;
             call(&mut driver, ToClient, now, &answer(200 + turn));

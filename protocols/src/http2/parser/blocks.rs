@@ -181,6 +181,8 @@ impl Http2Parser {
             }
         }
         let mut stream = Stream::new(id, self.context, fields, seen);
+        self.has_calls |= stream.is_call() == Some(true);
+        self.has_others |= stream.is_call() == Some(false);
         stream.request_losses = self.requests.losses;
         stream.response_losses = self.responses.losses;
         if id <= self.last_orphan {
