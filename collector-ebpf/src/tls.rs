@@ -136,7 +136,7 @@ pub fn plaintext(call: &TlsCall, flags: u16, moved: u64) -> Result<(), Counter> 
         size: moved as u32,
         captured: 0,
     };
-    payload::report(&data, Source::Buffer(call.buffer))
+    payload::report(&data, Source::buffer(call.buffer))
 }
 
 /// The session is freed: whoever gets its address next is another.

@@ -229,9 +229,9 @@ pub fn report<K: Kernel>(
         captured: 0,
     };
     let source = match call {
-        Some(call) if call.place == place::BUFFER => Source::Buffer(call.address + call.skip),
-        Some(call) if call.place == place::VECTOR => Source::Vector(vector(call)),
-        _ => Source::Unknown,
+        Some(call) if call.place == place::BUFFER => Source::buffer(call.address + call.skip),
+        Some(call) if call.place == place::VECTOR => Source::vector(vector(call)),
+        _ => Source::UNKNOWN,
     };
     payload::report(&data, source)
 }

@@ -250,9 +250,9 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
     let source = if entered_ns != 0 && outgoing.address != 0 {
         let copied_at_most = if size < COPY_BYTES_MAX { size } else { COPY_BYTES_MAX };
         if outgoing.length >= copied_at_most as u64 {
-            Source::Buffer(outgoing.address)
+            Source::buffer(outgoing.address)
         } else {
-            Source::Vector(Vector::of_kernel(outgoing.vector, outgoing.count, 0))
+            Source::vector(Vector::of_kernel(outgoing.vector, outgoing.count, 0))
         }
     } else {
         by_registers(sends)?
@@ -267,7 +267,7 @@ fn by_registers(sends: bool) -> Result<Source, Counter> {
     let operation = operation(regs)?;
     let direction = if sends { op::SENDS } else { op::RECEIVES };
     if operation & direction == 0 || discards::<Typed>(regs, operation)? {
-        return Ok(Source::Unknown);
+        return Ok(Source::UNKNOWN);
     }
     let address = register::<Typed>(regs, registers::ARGUMENT_1)?;
     source::<Typed>(regs, operation & op::SHAPE, address)
