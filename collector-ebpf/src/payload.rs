@@ -7,7 +7,10 @@
 use aya_ebpf::helpers::generated as helpers;
 use spantap_ebpf_common::{
     Counter,
-    limits::{IOVECS_FEW as FEW, IOVECS_MAX as MANY, MESSAGE_BUFFERS_MAX, MMSGHDR_BYTES, MMSGHDR_LEN_AT},
+    limits::{
+        COPY_BYTES_MAX, END_BYTES, IOVECS_FEW as FEW, IOVECS_MAX as MANY, MESSAGE_BUFFERS_MAX, MMSGHDR_BYTES,
+        MMSGHDR_LEN_AT,
+    },
     record,
 };
 
@@ -91,6 +94,8 @@ impl Vector {
     }
 }
 
+const ROOM_OF_END: usize = END_BYTES as usize;
+
 /// A data record with room for `N` bytes of payload.
 #[repr(C)]
 struct WithPayload<const N: usize> {
@@ -98,10 +103,34 @@ struct WithPayload<const N: usize> {
     payload: [u8; N],
 }
 
-/// A data record with what is wanted of the bytes at `source`. `data.captured` and the length are set here.
+/// A data record with what is wanted of the bytes at `source`; one more for the end of a call that is longer than is ever
+/// copied. `data.captured` and the length are set here.
 #[inline(always)]
-pub fn report(data: &record::Data, source: Source) -> Result<(), Counter> {
+pub fn report(data: &mut record::Data, source: Source) -> Result<(), Counter> {
     let Some(wanted) = verdict::wanted(data) else { return Ok(()) };
+    let is_cut = wanted == COPY_BYTES_MAX as u64 && data.size > COPY_BYTES_MAX;
+    if !is_cut || matches!(source.place, Place::Unknown) {
+        return beginning(data, source, wanted);
+    }
+    let left = (data.size - COPY_BYTES_MAX) as u64;
+    let end = smaller(left, END_BYTES as u64);
+    data.size -= end as u32;
+    if let Err(counter) = beginning(data, source, wanted) {
+        counters::add(Counter::RingFullBytes, end);
+        return Err(counter);
+    }
+    data.position += data.size as u64;
+    let mut vector = source.at;
+    vector.skip += data.size as u64;
+    data.size = end as u32;
+    match source.place {
+        Place::Vector => from_vector::<ROOM_OF_END, { 2 * ROOM_OF_END }, MANY>(data, vector, end),
+        _ => from_buffer::<ROOM_OF_END>(data, vector.address + vector.skip, end),
+    }
+}
+
+#[inline(always)]
+fn beginning(data: &record::Data, source: Source, wanted: u64) -> Result<(), Counter> {
     let Source { place, at: vector } = source;
     match place {
         _ if wanted == 0 => without(data),

@@ -169,7 +169,7 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
         captured: 0,
     };
     if discards::<K>(regs, operation)? {
-        return payload::report(&data, Source::UNKNOWN);
+        return payload::report(&mut data, Source::UNKNOWN);
     }
     let zero = read::zero();
     data.header.flags ^= zero as u16;
@@ -178,7 +178,7 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     if shape == op::MESSAGES {
         return payload::messages(&data, address, result);
     }
-    payload::report(&data, source::<K>(regs, shape, address)?)
+    payload::report(&mut data, source::<K>(regs, shape, address)?)
 }
 
 /// Where the bytes of a call are that takes `address` as its second argument.

@@ -238,7 +238,7 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
             counters::bump(Counter::EntryTimeLost);
         }
     }
-    let data = record::Data {
+    let mut data = record::Data {
         header: emit::header_of(pid_tgid, kind::DATA, flags, 0, now),
         connection: connection.id,
         stream: connection.id,
@@ -257,7 +257,7 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
     } else {
         by_registers(sends)?
     };
-    payload::report(&data, source)
+    payload::report(&mut data, source)
 }
 
 /// Finds what a call moved by the registers of the current system call.
