@@ -7,7 +7,10 @@
 use aya_ebpf::helpers::generated as helpers;
 use spantap_ebpf_common::{
     Counter,
-    limits::{IOVECS_FEW as FEW, IOVECS_MAX as MANY, MESSAGE_BUFFERS_MAX, MMSGHDR_BYTES, MMSGHDR_LEN_AT},
+    limits::{
+        COPY_BYTES_MAX, END_BYTES, IOVECS_FEW as FEW, IOVECS_MAX as MANY, MESSAGE_BUFFERS_MAX, MMSGHDR_BYTES,
+        MMSGHDR_LEN_AT,
+    },
     record,
 };
 
@@ -19,15 +22,37 @@ use crate::{
     verdict,
 };
 
-/// Where the bytes are that a call moved.
+/// Where the bytes are that a call moved. (No `enum` with fields: of one that has none LLVM stores them nevertheless, from
+/// registers that were never written, and the verifier refuses that.)
 #[derive(Clone, Copy)]
-pub enum Source {
-    /// In no memory of the process, or nobody knows.
+pub struct Source {
+    place: Place,
+    /// A vector, or just the address of a buffer.
+    at: Vector,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
     Unknown,
+    Buffer,
+    Vector,
+}
+
+impl Source {
+    /// In no memory of the process, or nobody knows.
+    pub const UNKNOWN: Self = Self { place: Place::Unknown, at: Vector::at(0) };
+
     /// At this address of the process.
-    Buffer(u64),
+    #[inline(always)]
+    pub fn buffer(address: u64) -> Self {
+        Self { place: Place::Buffer, at: Vector::at(address) }
+    }
+
     /// In the buffers of a vector.
-    Vector(Vector),
+    #[inline(always)]
+    pub fn vector(vector: Vector) -> Self {
+        Self { place: Place::Vector, at: vector }
+    }
 }
 
 /// A `struct iovec *`.
@@ -44,6 +69,10 @@ pub struct Vector {
 }
 
 impl Vector {
+    const fn at(address: u64) -> Self {
+        Self { address, count: 0, skip: 0, copied: false }
+    }
+
     /// One in the process's memory.
     #[inline(always)]
     pub fn of_process(address: u64, count: u64) -> Self {
@@ -65,6 +94,8 @@ impl Vector {
     }
 }
 
+const ROOM_OF_END: usize = END_BYTES as usize;
+
 /// A data record with room for `N` bytes of payload.
 #[repr(C)]
 struct WithPayload<const N: usize> {
@@ -72,26 +103,49 @@ struct WithPayload<const N: usize> {
     payload: [u8; N],
 }
 
-/// A data record with what is wanted of the bytes at `source`. `data.captured` and the length are set here.
+/// A data record with what is wanted of the bytes at `source`; one more for the end of a call that is longer than is ever
+/// copied. `data.captured` and the length are set here.
 #[inline(always)]
-pub fn report(data: &record::Data, source: Source) -> Result<(), Counter> {
+pub fn report(data: &mut record::Data, source: Source) -> Result<(), Counter> {
     let Some(wanted) = verdict::wanted(data) else { return Ok(()) };
-    match source {
+    let is_cut = wanted == COPY_BYTES_MAX as u64 && data.size > COPY_BYTES_MAX;
+    if !is_cut || matches!(source.place, Place::Unknown) {
+        return beginning(data, source, wanted);
+    }
+    let left = (data.size - COPY_BYTES_MAX) as u64;
+    let end = smaller(left, END_BYTES as u64);
+    data.size -= end as u32;
+    if let Err(counter) = beginning(data, source, wanted) {
+        counters::add(Counter::RingFullBytes, end);
+        return Err(counter);
+    }
+    data.position += data.size as u64;
+    let mut vector = source.at;
+    vector.skip += data.size as u64;
+    data.size = end as u32;
+    match source.place {
+        Place::Vector => from_vector::<ROOM_OF_END, { 2 * ROOM_OF_END }, MANY>(data, vector, end),
+        _ => from_buffer::<ROOM_OF_END>(data, vector.address + vector.skip, end),
+    }
+}
+
+#[inline(always)]
+fn beginning(data: &record::Data, source: Source, wanted: u64) -> Result<(), Counter> {
+    let Source { place, at: vector } = source;
+    match place {
         _ if wanted == 0 => without(data),
-        Source::Unknown => without(data),
-        Source::Buffer(address) => match wanted {
-            ..=128 => from_buffer::<128>(data, address, wanted),
-            129..=256 => from_buffer::<256>(data, address, wanted),
-            257..=1024 => from_buffer::<1024>(data, address, wanted),
-            1025..=2048 => from_buffer::<2048>(data, address, wanted),
-            2049..=4096 => from_buffer::<4096>(data, address, wanted),
-            _ => from_buffer::<16384>(data, address, wanted),
+        Place::Unknown => without(data),
+        Place::Buffer => match wanted {
+            ..=128 => from_buffer::<128>(data, vector.address, wanted),
+            129..=256 => from_buffer::<256>(data, vector.address, wanted),
+            257..=1024 => from_buffer::<1024>(data, vector.address, wanted),
+            1025..=2048 => from_buffer::<2048>(data, vector.address, wanted),
+            2049..=4096 => from_buffer::<4096>(data, vector.address, wanted),
+            _ => from_buffer::<16384>(data, vector.address, wanted),
         },
         // Rare, and one size for all of them.
-        Source::Vector(vector) if vector.count > FEW as u64 => {
-            from_vector::<16384, 32768, MANY>(data, vector, wanted)
-        }
-        Source::Vector(vector) => match wanted {
+        Place::Vector if vector.count > FEW as u64 => from_vector::<16384, 32768, MANY>(data, vector, wanted),
+        Place::Vector => match wanted {
             ..=256 => from_vector::<256, 512, FEW>(data, vector, wanted),
             257..=1024 => from_vector::<1024, 2048, FEW>(data, vector, wanted),
             1025..=2048 => from_vector::<2048, 4096, FEW>(data, vector, wanted),

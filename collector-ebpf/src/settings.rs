@@ -40,6 +40,8 @@ settings! {
     AGENT_TGID: u32 = 0;
     /// Bytes copied of one call at most.
     COPY_BYTES: u32 = limits::COPY_BYTES_DEFAULT;
+    /// Likewise where a stream begins.
+    COPY_BYTES_BEGINNING: u32 = limits::COPY_BYTES_MAX;
     /// Bytes waiting in the ring beyond which the reader is woken at once; below it the reader comes by itself.
     WAKEUP_BYTES: u64 = 1 << 20;
     /// Address of `socket_file_ops`, by which a socket's file is known; 0 if hidden, then its inode's mode tells.

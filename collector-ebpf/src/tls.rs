@@ -127,7 +127,7 @@ pub fn plaintext(call: &TlsCall, flags: u16, moved: u64) -> Result<(), Counter> 
         counters::bump(Counter::TlsUnbound);
     }
     let now = emit::now();
-    let data = record::Data {
+    let mut data = record::Data {
         header: emit::header(kind::DATA, flags | flag::TLS, 0, now),
         connection: session.connection,
         stream: session.id,
@@ -136,7 +136,7 @@ pub fn plaintext(call: &TlsCall, flags: u16, moved: u64) -> Result<(), Counter> 
         size: moved as u32,
         captured: 0,
     };
-    payload::report(&data, Source::Buffer(call.buffer))
+    payload::report(&mut data, Source::buffer(call.buffer))
 }
 
 /// The session is freed: whoever gets its address next is another.

@@ -1,7 +1,7 @@
 //! How much of a call's bytes is wanted.
 
 use spantap_ebpf_common::{
-    Counter, Verdict,
+    Counter, Verdict, limits,
     record::{self, flag},
 };
 
@@ -10,7 +10,7 @@ use crate::{counters, maps::VERDICTS, settings};
 /// How many of a call's bytes are copied at most; `None` if the call is not reported at all.
 #[inline(always)]
 pub fn wanted(data: &record::Data) -> Option<u64> {
-    let usual = settings::COPY_BYTES.load();
+    let usual = usual(data.position);
     let Some(verdict) = VERDICTS.get_ptr_mut(Verdict::slot(data.stream)) else {
         return Some(smaller(data.size, usual));
     };
@@ -35,6 +35,17 @@ pub fn wanted(data: &record::Data) -> Option<u64> {
         verdict.quiet_until_ns = 0;
     }
     Some(smaller(data.size, if usual > verdict.copy_bytes { usual } else { verdict.copy_bytes }))
+}
+
+/// Of the beginning of a stream more is copied: what is lost there may be missed for all of it (HPACK's table, what is
+/// prepared), and the agent can only ask for more once it has seen something.
+#[inline(always)]
+fn usual(position: u64) -> u32 {
+    if position < limits::BEGINNING_BYTES {
+        settings::COPY_BYTES_BEGINNING.load()
+    } else {
+        settings::COPY_BYTES.load()
+    }
 }
 
 #[inline(always)]

@@ -4,6 +4,12 @@
 pub const COPY_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes copied of one call unless configured: a request or response head nearly always fits.
 pub const COPY_BYTES_DEFAULT: u32 = 4 * 1024;
+/// So many bytes of each direction of a stream are its beginning, of which more is copied: this many times what is usual.
+pub const BEGINNING_BYTES: u64 = 64 * 1024;
+/// Likewise.
+pub const BEGINNING_FACTOR: u32 = 4;
+/// Of a call of which [`COPY_BYTES_MAX`] are copied and that moved more, its end is copied too: trailers stand there.
+pub const END_BYTES: u32 = 1024;
 /// Buffers of one vectored call that are looked at; what the others moved is a gap.
 pub const IOVECS_MAX: u32 = 128;
 /// As many as nearly all calls have at most; what has more takes a slower way.

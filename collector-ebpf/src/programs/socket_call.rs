@@ -219,7 +219,7 @@ pub fn report<K: Kernel>(
         }
         Some(_) => {}
     }
-    let data = record::Data {
+    let mut data = record::Data {
         header: emit::header_of(pid_tgid, kind::DATA, flags, 0, now),
         connection: connection.id,
         stream: connection.id,
@@ -229,11 +229,11 @@ pub fn report<K: Kernel>(
         captured: 0,
     };
     let source = match call {
-        Some(call) if call.place == place::BUFFER => Source::Buffer(call.address + call.skip),
-        Some(call) if call.place == place::VECTOR => Source::Vector(vector(call)),
-        _ => Source::Unknown,
+        Some(call) if call.place == place::BUFFER => Source::buffer(call.address + call.skip),
+        Some(call) if call.place == place::VECTOR => Source::vector(vector(call)),
+        _ => Source::UNKNOWN,
     };
-    payload::report(&data, source)
+    payload::report(&mut data, source)
 }
 
 /// The kernel's copy of the vector that a call was given.

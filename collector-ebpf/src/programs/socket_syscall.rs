@@ -169,7 +169,7 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
         captured: 0,
     };
     if discards::<K>(regs, operation)? {
-        return payload::report(&data, Source::Unknown);
+        return payload::report(&mut data, Source::UNKNOWN);
     }
     let zero = read::zero();
     data.header.flags ^= zero as u16;
@@ -178,22 +178,22 @@ fn moved<K: Kernel>(regs: u64, fd: u64, operation: u32, result: u64) -> Result<(
     if shape == op::MESSAGES {
         return payload::messages(&data, address, result);
     }
-    payload::report(&data, source::<K>(regs, shape, address)?)
+    payload::report(&mut data, source::<K>(regs, shape, address)?)
 }
 
 /// Where the bytes of a call are that takes `address` as its second argument.
 #[inline(always)]
 pub(super) fn source<K: Kernel>(regs: u64, shape: u32, address: u64) -> Result<Source, Counter> {
     Ok(match shape {
-        op::BUFFER => Source::Buffer(address),
-        op::IOVEC => Source::Vector(Vector::of_process(address, register::<K>(regs, registers::ARGUMENT_2)?)),
+        op::BUFFER => Source::buffer(address),
+        op::IOVEC => Source::vector(Vector::of_process(address, register::<K>(regs, registers::ARGUMENT_2)?)),
         op::MESSAGE => {
             // SAFETY: integers of the process.
             let [_, _, vector, count] = unsafe { read::user::<[u64; 4]>(address) }?;
-            Source::Vector(Vector::of_process(vector, count))
+            Source::vector(Vector::of_process(vector, count))
         }
         // A file's bytes are in no memory of the process; of several messages, which one is meant cannot be told.
-        _ => Source::Unknown,
+        _ => Source::UNKNOWN,
     })
 }
 

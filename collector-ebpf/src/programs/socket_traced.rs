@@ -238,7 +238,7 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
             counters::bump(Counter::EntryTimeLost);
         }
     }
-    let data = record::Data {
+    let mut data = record::Data {
         header: emit::header_of(pid_tgid, kind::DATA, flags, 0, now),
         connection: connection.id,
         stream: connection.id,
@@ -250,14 +250,14 @@ pub(super) fn moved<K: Tcp>(sk: u64, result: i32, flags: Option<u32>) -> Result<
     let source = if entered_ns != 0 && outgoing.address != 0 {
         let copied_at_most = if size < COPY_BYTES_MAX { size } else { COPY_BYTES_MAX };
         if outgoing.length >= copied_at_most as u64 {
-            Source::Buffer(outgoing.address)
+            Source::buffer(outgoing.address)
         } else {
-            Source::Vector(Vector::of_kernel(outgoing.vector, outgoing.count, 0))
+            Source::vector(Vector::of_kernel(outgoing.vector, outgoing.count, 0))
         }
     } else {
         by_registers(sends)?
     };
-    payload::report(&data, source)
+    payload::report(&mut data, source)
 }
 
 /// Finds what a call moved by the registers of the current system call.
@@ -267,7 +267,7 @@ fn by_registers(sends: bool) -> Result<Source, Counter> {
     let operation = operation(regs)?;
     let direction = if sends { op::SENDS } else { op::RECEIVES };
     if operation & direction == 0 || discards::<Typed>(regs, operation)? {
-        return Ok(Source::Unknown);
+        return Ok(Source::UNKNOWN);
     }
     let address = register::<Typed>(regs, registers::ARGUMENT_1)?;
     source::<Typed>(regs, operation & op::SHAPE, address)

@@ -164,6 +164,7 @@ fn load(settings: &Settings, types: &Types, backend: Backend) -> Result<Ebpf, Ke
     let unix_sockets = u32::from(settings.unix_sockets && types.has_unix_sockets);
     let socket_file_ops = offsets::socket_file_ops();
     let copy_bytes = settings.copy_bytes.min(limits::COPY_BYTES_MAX);
+    let beginning = copy_bytes.saturating_mul(limits::BEGINNING_FACTOR).min(limits::COPY_BYTES_MAX);
     // Woken at once when this much waits: a thousand records, which take about a millisecond; the rest is its time to come.
     let wakeup_bytes = u64::from(settings.ring_bytes / 32);
     let mut loader = EbpfLoader::new();
@@ -173,6 +174,7 @@ fn load(settings: &Settings, types: &Types, backend: Backend) -> Result<Ebpf, Ke
     loader
         .override_global("AGENT_TGID", &own_tgid, true)
         .override_global("COPY_BYTES", &copy_bytes, true)
+        .override_global("COPY_BYTES_BEGINNING", &beginning, true)
         .override_global("WAKEUP_BYTES", &wakeup_bytes, true)
         .override_global("UNIX_SOCKETS", &unix_sockets, true)
         .override_global("SOCKET_FILE_OPS", &socket_file_ops, true)
