@@ -4,6 +4,7 @@ use crate::distribution::Spantap;
 use crate::error::ProblemKind;
 use crate::exporter::Exporter;
 use crate::field::Field;
+use crate::instrumentation::Instrumentation;
 use crate::meter_provider::{MeterProvider, MetricReader};
 use crate::resource::Resource;
 use crate::tracer_provider::{BatchProcessor, TracerProvider};
@@ -19,6 +20,8 @@ pub struct Config {
     pub tracer_provider: TracerProvider,
     /// Where metrics go. Default: the terminal.
     pub meter_provider: MeterProvider,
+    /// Which header fields become attributes.
+    pub instrumentation: Instrumentation,
     /// What only this agent has.
     pub spantap: Spantap,
 }
@@ -52,6 +55,7 @@ impl Default for Config {
                 readers: vec![MetricReader::new(Exporter::Console)],
                 ..MeterProvider::default()
             },
+            instrumentation: Instrumentation::default(),
             spantap: Spantap::default(),
         }
     }
@@ -84,15 +88,11 @@ impl Config {
             let read = |field: Field<'_>| MeterProvider::read(&field);
             config.meter_provider = metrics.and_then(read).unwrap_or_default();
         }
+        section.set("instrumentation/development", &mut config.instrumentation, Instrumentation::read);
         section.set("distribution", &mut config.spantap, |field| {
             Spantap::read_distribution(field, protocol_names)
         });
-        section.unsupported(&[
-            "attribute_limits",
-            "logger_provider",
-            "propagator",
-            "instrumentation/development",
-        ]);
+        section.unsupported(&["attribute_limits", "logger_provider", "propagator"]);
         section.finish();
         config
     }

@@ -4,10 +4,12 @@
 //! [`Exchange`], and [`set_status`] or [`set_error`] ends it.
 //! Spec: <https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/http/http-spans.md>
 
+pub(crate) mod captured;
 mod request;
 
 use compact_str::{CompactString, ToCompactString};
 
+pub use captured::{CapturedHeaders, Head};
 pub use request::{HttpRequest, REQUEST_FIELDS, RequestFields, UrlPart};
 
 use crate::{
@@ -55,6 +57,8 @@ pub fn begin(
         attributes.push(key::NETWORK_PROTOCOL_VERSION, Value::Static(version));
     }
     request.fields.push_request_id(&mut attributes, key::HTTP_REQUEST_HEADER_X_REQUEST_ID);
+    let listed = request.fields.captured.iter().copied();
+    captured::push(&mut attributes, context.role, Head::Request, listed);
     Exchange {
         protocol,
         role: context.role,

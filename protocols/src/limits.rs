@@ -48,6 +48,15 @@ pub const USER_AGENT_BYTES_MAX: usize = 256;
 /// `x-request-id`; cut.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// Names of header fields that are told because the configuration lists them.
+pub const CAPTURED_HEADERS_MAX: usize = 64;
+
+/// Values of one of them, should it be repeated; others are left out.
+pub const CAPTURED_VALUES_MAX: usize = 8;
+
+/// One of their values; cut.
+pub const CAPTURED_VALUE_BYTES_MAX: usize = 256;
+
 /// `tracestate`; list members beyond it are left out whole (W3C asks for at least 512).
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
 

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 use spantap_config as config;
+use spantap_protocols::{
+    Role,
+    http::{CapturedHeaders, Head},
+};
 
 use super::outputs::refused;
 use crate::{
@@ -95,6 +99,17 @@ pub(super) fn table_settings(spantap: &config::Spantap) -> connection::Settings 
         retained_bytes_max: usize::try_from(limits.retained_bytes.bytes()).unwrap_or(usize::MAX),
         ..Default::default()
     }
+}
+
+/// Makes the header fields that the configuration lists known to the parsers of this process.
+pub(super) fn install_captured_headers(from: &config::Instrumentation) {
+    let mut headers = CapturedHeaders::default();
+    for (role, lists) in [(Role::Client, &from.http_client), (Role::Server, &from.http_server)] {
+        for (head, names) in [(Head::Request, &lists.request), (Head::Response, &lists.response)] {
+            names.iter().for_each(|name| headers.add(role, head, name));
+        }
+    }
+    headers.install();
 }
 
 /// Which older names are added.

@@ -1,5 +1,6 @@
 //! What a request says of itself: its target and the header fields that attributes are made of.
 
+use super::captured;
 use crate::{
     exchange::{Attributes, TraceContext, Value},
     limits,
@@ -93,11 +94,16 @@ pub struct RequestFields<'a> {
     pub(super) forwarded_proto: Option<&'a [u8]>,
     request_id: Option<&'a [u8]>,
     trace: TraceHeaders<'a>,
+    /// Those that the configuration lists, by their places in the list.
+    pub(crate) captured: Vec<(u8, &'a [u8])>,
 }
 
 impl<'a> RequestFields<'a> {
     /// Takes note of a field if it is one of these.
     pub fn take(&mut self, name: &str, value: &'a [u8]) {
+        if let Some(at) = captured::find(name.as_bytes()) {
+            self.captured.push((at, value));
+        }
         let slot = match name.len() {
             4 if name.eq_ignore_ascii_case("host") => &mut self.host,
             9 if name.eq_ignore_ascii_case("forwarded") => &mut self.forwarded,

@@ -8,7 +8,7 @@ use httparse::EMPTY_HEADER;
 
 use super::framing::{Framing, FramingFields};
 use crate::{
-    http::{HttpRequest, KNOWN_METHODS, UrlPart},
+    http::{HttpRequest, KNOWN_METHODS, UrlPart, captured},
     limits,
     protocol::{Direction, Sniff},
 };
@@ -78,6 +78,14 @@ pub(super) fn response(bytes: &[u8]) -> Head<ResponseHead> {
             Head::Whole(ResponseHead { status, framing: framing.of_response(), h2c: framing.h2c }, end)
         }
     }
+}
+
+/// The fields of a response's whole head that the configuration lists, by their places in the list.
+pub(super) fn captured(head: &[u8]) -> Vec<(u8, &[u8])> {
+    let (_, fields) = split_line(head);
+    let mut found = Vec::new();
+    for_each_field(fields, |name, value| found.extend(captured::find(name.as_bytes()).map(|at| (at, value))));
+    found
 }
 
 /// Says whether these bytes begin a request or a response.

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::hpack::{Decoder, End, HeaderField, Name};
-use crate::http::{HttpRequest, REQUEST_FIELDS, UrlPart};
+use crate::http::{HttpRequest, REQUEST_FIELDS, UrlPart, captured};
 
 /// The name of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) enum Field {
     GrpcMessage,
     /// One of [`REQUEST_FIELDS`].
     Request(u8),
+    /// One that the configuration lists, by its place in the list.
+    Captured(u8),
     /// None that matters.
     Other,
 }
@@ -39,13 +41,25 @@ impl Name for Field {
             b"grpc-message" => Self::GrpcMessage,
             _ => match REQUEST_FIELDS.iter().position(|known| known.as_bytes() == name) {
                 Some(at) => u8::try_from(at).map_or(Self::Other, Self::Request),
-                None => Self::Other,
+                None => captured::find(name).map_or(Self::Other, Self::Captured),
             },
         }
     }
 
     fn is_wanted(&self) -> bool {
         *self != Self::Other
+    }
+}
+
+impl Field {
+    /// Its place in the list of those that the configuration names.
+    fn place(self) -> Option<u8> {
+        match self {
+            Self::Captured(at) => Some(at),
+            Self::ContentType => captured::find(b"content-type"),
+            Self::Request(at) => captured::find(REQUEST_FIELDS.get(usize::from(at))?.as_bytes()),
+            _ => None,
+        }
     }
 }
 
@@ -95,6 +109,11 @@ impl Fields {
         str::from_utf8(value).ok()?.parse().ok().filter(|status| (100..=999).contains(status))
     }
 
+    /// The fields that the configuration lists, by their places in the list.
+    pub(super) fn captured(&self) -> impl Iterator<Item = (u8, &[u8])> + Clone {
+        self.iter().filter_map(|(field, value)| Some((field.place()?, value)))
+    }
+
     /// A request in the words that all versions of HTTP share.
     pub(super) fn request(&self) -> HttpRequest<'_> {
         let mut request = HttpRequest { version: Some("2"), ..HttpRequest::default() };
@@ -108,6 +127,9 @@ impl Fields {
                     let name = REQUEST_FIELDS.get(usize::from(at)).copied().unwrap_or_default();
                     request.fields.take(name, value);
                 }
+                Field::ContentType | Field::Captured(_) => {
+                    request.fields.captured.extend(field.place().map(|at| (at, value)));
+                }
                 _ => {}
             }
         }
@@ -118,7 +140,7 @@ impl Fields {
         request
     }
 
-    fn iter(&self) -> impl Iterator<Item = (Field, &[u8])> {
+    fn iter(&self) -> impl Iterator<Item = (Field, &[u8])> + Clone {
         let mut start = 0;
         self.values.iter().map(move |(field, end)| {
             let value = self.text.get(start as usize..*end as usize).unwrap_or_default();

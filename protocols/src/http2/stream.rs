@@ -215,6 +215,15 @@ impl Stream {
             (Stage::Responding, _) => self.count_response(seen),
         }
         self.settle_kind(fields);
+        if status.is_some() && matches!(self.kind, Kind::Http) && http::captured::any() {
+            let role = self.exchange.role;
+            http::captured::push(
+                &mut self.exchange.attributes,
+                role,
+                http::Head::Response,
+                fields.captured(),
+            );
+        }
         match &mut self.kind {
             Kind::Grpc(call) => call.take_status(fields),
             Kind::Either(maybe) => maybe.call.take_status(fields),

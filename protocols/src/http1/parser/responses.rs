@@ -3,7 +3,7 @@
 use super::{CutResponse, Http1Parser, Method, Reading, Stage, Step, empty_lines, is_final, unfinished};
 use crate::{
     exchange::Exchange,
-    http,
+    http::{self, captured},
     http1::{
         body::{Body, Chunk, GapStep, Step as BodyStep},
         framing::Framing,
@@ -101,6 +101,7 @@ impl Http1Parser {
                 }
                 if is_final(head.status) {
                     self.begin_response(head, segment.first_at, segment.last_at, length);
+                    self.capture(segment.bytes.get(..length).unwrap_or_default());
                     self.read_framing(head, out);
                 } else {
                     // It has what it waited for: the body comes.
@@ -142,6 +143,17 @@ impl Http1Parser {
     pub(super) fn watch(&mut self, at: BootNanos) {
         let second = self.queue.get(1).map(|second| second.exchange.start);
         self.pipelined |= [second, self.left_out_at].into_iter().flatten().any(|start| start < at);
+    }
+
+    /// Tells the fields of the response's head that the configuration lists.
+    fn capture(&mut self, head: &[u8]) {
+        if captured::any()
+            && let Some(front) = self.queue.front_mut()
+        {
+            let exchange = &mut front.exchange;
+            let found = head::captured(head);
+            captured::push(&mut exchange.attributes, exchange.role, http::Head::Response, found.into_iter());
+        }
     }
 
     pub(super) fn begin_response(
