@@ -95,6 +95,8 @@ counters! {
     unfinished_bytes,
     /// Bytes that were retained by an evicted stream.
     evicted_bytes,
+    /// Bytes that were written into TLS sessions whose socket was closed.
+    unsent_bytes,
 }
 
 impl Counters {
@@ -120,5 +122,6 @@ impl Counters {
             + self.total_budget_bytes
             + self.unfinished_bytes
             + self.evicted_bytes
+            + self.unsent_bytes
     }
 }

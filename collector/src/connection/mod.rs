@@ -14,6 +14,7 @@ mod connections;
 mod counters;
 mod detect;
 mod driver;
+mod orphans;
 mod queue;
 mod reassembly;
 mod refused;

@@ -29,6 +29,7 @@ use super::{
     connections::{Connections, Info},
     counters::Counters,
     driver::Shared,
+    orphans::Orphans,
     queue::Spare,
     reassembly::HELD_NS,
     refused::Refused,
@@ -116,6 +117,7 @@ pub struct Table {
     /// See [`Table::know_tls_watch`].
     tls_watched_since: Arc<AtomicU64>,
     refused: Refused,
+    orphans: Orphans,
     shared: Shared,
 }
 
@@ -143,6 +145,7 @@ impl Table {
             footprint: 0,
             tls_watched_since: Arc::new(AtomicU64::new(u64::MAX)),
             refused: Refused::default(),
+            orphans: Orphans::default(),
             shared,
         }
     }
@@ -232,6 +235,10 @@ impl Table {
         self.shared.counters.seen_bytes += data.size;
         let slot = match self.stream_slots.get(&data.stream) {
             Some(slot) => *slot,
+            None if self.orphans.has(data) => {
+                self.shared.counters.unsent_bytes += data.size;
+                return;
+            }
             None => self.begin_stream(data),
         };
         if let Some(id) = data.connection {
@@ -248,6 +255,7 @@ impl Table {
     fn on_close(&mut self, close: &Close, out: &mut Vec<Finished>) {
         self.shared.counters.close_events += 1;
         let at = BootNanos(close.boot_ns);
+        self.orphans.forget(close.stream);
         if let Some(slot) = self.stream_slots.get(&close.stream) {
             self.end_stream(*slot, at, Ending::Close(close), out);
         }
@@ -257,6 +265,9 @@ impl Table {
         while let Some(stream) =
             self.connections.get(slot).and_then(|connection| connection.streams.first().copied())
         {
+            if let (Some(stream), Some(socket)) = (self.streams.get(stream), socket) {
+                self.orphans.add(stream.id, socket);
+            }
             self.end_stream(stream, at, Ending::Gone, out);
         }
         self.forget_connection(slot);

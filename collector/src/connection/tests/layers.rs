@@ -130,6 +130,28 @@ fn a_tls_session_takes_over_from_its_socket() {
     assert_eq!(node.table.usage(), super::super::Usage::default());
 }
 
+/// What is written into a session after its socket has closed goes to nobody: a request there is none.
+#[test]
+fn a_session_without_its_socket_is_over_until_it_has_another() {
+    let mut script = Script::default();
+    script.exchange(1, 2, 2).say(SENT, b"Q2:0\n");
+    let (whole, late) = script.calls.split_at(script.calls.len() - 1);
+    let mut node = Node::opened(Some(Opener::Us), true);
+    for call in whole {
+        node.data(9, Some(1), Layer::Tls, call);
+    }
+    node.close(1, Layer::Socket, 50 * MS, 0, 0);
+    let told = node.out.len();
+    for connection in [None, Some(1)] {
+        node.data(9, connection, Layer::Tls, &late[0]);
+    }
+    assert_eq!(node.table.counters().unsent_bytes, 10);
+    node.close(9, Layer::Tls, 99 * MS, 0, 0);
+    assert_eq!(node.out.len(), told);
+    node.data(9, None, Layer::Tls, &late[0]);
+    assert_eq!(node.table.usage().streams, 1, "the number means another session now");
+}
+
 #[test]
 fn a_session_is_whole_if_its_library_was_watched_before_its_connection() {
     let found = |opened_from_start, watched_since: Option<u64>, sessions: &[u64]| {
