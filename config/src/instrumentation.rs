@@ -1,4 +1,5 @@
-//! `instrumentation/development`: of what the OpenTelemetry schema has for instrumentations, the header fields to tell.
+//! `instrumentation/development`: of what the OpenTelemetry schema has for instrumentations, the header fields to tell, and
+//! what is hidden of URLs.
 
 use crate::field::Field;
 
@@ -9,6 +10,9 @@ pub struct Instrumentation {
     pub http_client: CapturedHeaders,
     /// `http.server`.
     pub http_server: CapturedHeaders,
+    /// `sanitization.url.sensitive_query_parameters`: the keys whose values are redacted, instead of those of the semantic
+    /// conventions. Default: those.
+    pub sensitive_query_parameters: Option<Vec<String>>,
 }
 
 /// Names of header fields, in lower case, whose values become attributes. Default: none.
@@ -34,16 +38,15 @@ impl Instrumentation {
                 http.unsupported(&["semconv"]);
                 http.finish();
             }
-            let others = &[
-                "code",
-                "db",
-                "gen_ai",
-                "messaging",
-                "peer",
-                "rpc",
-                "sanitization",
-                "stability_opt_in_list",
-            ];
+            if let Some(mut sanitization) = general.field("sanitization").and_then(|field| field.section()) {
+                if let Some(mut url) = sanitization.field("url").and_then(|url| url.section()) {
+                    let keys = url.field("sensitive_query_parameters");
+                    read.sensitive_query_parameters = keys.and_then(|field| keys_of(&field));
+                    url.finish();
+                }
+                sanitization.finish();
+            }
+            let others = &["code", "db", "gen_ai", "messaging", "peer", "rpc", "stability_opt_in_list"];
             general.unsupported(others);
             general.finish();
         }
@@ -65,6 +68,11 @@ impl CapturedHeaders {
         section.finish();
         Some(read)
     }
+}
+
+fn keys_of(field: &Field<'_>) -> Option<Vec<String>> {
+    let keys: Vec<_> = field.list()?.iter().map(|key| key.filled_text().map(str::to_owned)).collect();
+    keys.into_iter().collect()
 }
 
 fn names(field: &Field<'_>) -> Option<Vec<String>> {

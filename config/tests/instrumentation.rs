@@ -18,6 +18,22 @@ fn names_are_listed_by_role_and_head() {
 }
 
 #[test]
+fn what_is_hidden_of_urls_can_be_listed() {
+    let url = |url: &str| {
+        let yaml = format!(
+            "file_format: \"1.1\"\ninstrumentation/development: {{general: {{sanitization: {{url: {url}}}}}}}\n"
+        );
+        parse(yaml.as_bytes(), "test.yaml".as_ref(), &LoadContext { env: &|_| None, protocol_names: &[] })
+            .map(|config| config.instrumentation.sensitive_query_parameters)
+    };
+    assert_eq!(url("{}").expect("it is right"), None);
+    let listed = url("{sensitive_query_parameters: [token, sig]}").expect("it is right");
+    assert_eq!(listed, Some(vec!["token".to_owned(), "sig".to_owned()]));
+    assert_eq!(url("{sensitive_query_parameters: []}").expect("it is right"), Some(Vec::new()));
+    assert!(url("{sensitive_query_parameters: token}").is_err());
+}
+
+#[test]
 fn mistakes_are_told() {
     for (lists, what) in [
         ("{server: {request_captured_headers: [\"x-a, x-b\"]}}", "is no name of a header field"),

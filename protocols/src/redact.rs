@@ -3,12 +3,15 @@
 //!
 //! Spec: <https://github.com/open-telemetry/semantic-conventions/blob/v1.44.0/docs/registry/attributes/url.md>
 
+use std::sync::OnceLock;
+
 use compact_str::CompactString;
 
 /// What stands in the place of a secret.
 pub const REDACTED: &str = "REDACTED";
 
-/// Query keys whose values are replaced. Case-sensitive; the key itself is kept.
+/// Query keys whose values are replaced, unless others were [installed](install_sensitive_query_keys). Case-sensitive; the
+/// key itself is kept.
 pub const SENSITIVE_QUERY_KEYS: &[&[u8]] = &[
     b"AWSAccessKeyId",
     b"Signature",
@@ -137,15 +140,39 @@ impl BoundedText {
     }
 }
 
+/// What the configuration has in place of [`SENSITIVE_QUERY_KEYS`].
+static INSTALLED: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+
+/// Replaces [`SENSITIVE_QUERY_KEYS`] for the whole process. Only the first call does.
+///
+/// > This list is a full override of the default sensitive query parameter keys (conventions, `url.query`)
+pub fn install_sensitive_query_keys(keys: impl IntoIterator<Item = String>) {
+    let _ = INSTALLED.set(keys.into_iter().map(String::into_bytes).collect());
+}
+
 /// Servers take `%73ig` for `sig` (RFC 3986, section 6.2.2.2).
 fn is_sensitive(key: &[u8]) -> bool {
     if memchr::memchr(b'%', key).is_none() {
-        return SENSITIVE_QUERY_KEYS.contains(&key);
+        return is_listed(key);
     }
     // One byte more than the longest of them tells that a key is longer.
-    let most = SENSITIVE_QUERY_KEYS.iter().map(|key| key.len()).max().unwrap_or(0) + 1;
-    let decoded: Vec<_> = percent_encoding::percent_decode(key).take(most).collect();
-    SENSITIVE_QUERY_KEYS.contains(&decoded.as_slice())
+    let decoded: Vec<_> = percent_encoding::percent_decode(key).take(longest() + 1).collect();
+    is_listed(&decoded)
+}
+
+fn is_listed(key: &[u8]) -> bool {
+    match INSTALLED.get() {
+        Some(installed) => installed.iter().any(|listed| listed == key),
+        None => SENSITIVE_QUERY_KEYS.contains(&key),
+    }
+}
+
+fn longest() -> usize {
+    let longest = match INSTALLED.get() {
+        Some(installed) => installed.iter().map(Vec::len).max(),
+        None => SENSITIVE_QUERY_KEYS.iter().map(|key| key.len()).max(),
+    };
+    longest.unwrap_or(0)
 }
 
 /// A query without its leading `?`, redacted and at most `max` bytes long.

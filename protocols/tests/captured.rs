@@ -1,11 +1,12 @@
-//! Header fields that are listed are told, with all their values, at the end and in the head that they are listed for.
-//! (A test program of its own: the list is the process's.)
+//! Header fields that are listed are told, with all their values, at the end and in the head that they are listed for;
+//! query keys that are listed are redacted. (A test program of its own: the lists are the process's.)
 
 use spantap_protocols::{
     BootNanos, Direction, Exchange, OpenContext, Protocol, Role, Segment, Value,
     http::{CapturedHeaders, Head},
     http1::Http1,
     http2::Http2,
+    redact,
 };
 
 use Direction::{ToClient, ToServer};
@@ -75,11 +76,17 @@ fn what_is_listed_is_told_and_nothing_else() {
     listed.add(Role::Server, Head::Response, "content-type");
     listed.add(Role::Client, Head::Response, "x-tenant");
     listed.install();
+    redact::install_sensitive_query_keys(["token".to_owned()]);
     for (protocol, calls) in [(&Http1 as &dyn Protocol, by_http1()), (&Http2, by_http2())] {
         assert_eq!(
             told(protocol, Role::Server, &calls),
             ["http.request.header.x-tenant=one|two", "http.response.header.content-type=text/plain"]
         );
         assert_eq!(told(protocol, Role::Client, &calls), ["http.response.header.x-tenant=three"]);
+    }
+    for (query, shown) in
+        [("a=1&token=x", "a=1&token=REDACTED"), ("%74oken=x", "%74oken=REDACTED"), ("sig=x", "sig=x")]
+    {
+        assert_eq!(redact::query(query.as_bytes(), 100), shown);
     }
 }

@@ -98,7 +98,7 @@ impl Agent {
         let stop = Arc::new(AtomicBool::new(false));
         runtime.spawn(stop_on_signal(Arc::clone(&stop)));
         let outputs = Outputs::start_with(config, opened, runtime.handle(), Pressure::Drop)?;
-        wiring::install_captured_headers(&config.instrumentation);
+        wiring::install(&config.instrumentation);
         let mut common = services::common_attributes();
         let own = own::service(&config.resource, common.clone());
         add_configured(&mut common, &config.spantap.resource);

@@ -48,7 +48,7 @@ pub fn replay(
 ) -> (Summary, Result<(), ReplayError>) {
     let mut common = Attributes::new();
     super::agent::add_configured(&mut common, &config.spantap.resource);
-    wiring::install_captured_headers(&config.instrumentation);
+    wiring::install(&config.instrumentation);
     let protocols = enabled_protocols(config);
     let mut pipeline = Pipeline::new(
         Table::new(wiring::table_settings(&config.spantap), protocols),

@@ -7,6 +7,7 @@ use spantap_config as config;
 use spantap_protocols::{
     Role,
     http::{CapturedHeaders, Head},
+    redact,
 };
 
 use super::outputs::refused;
@@ -101,8 +102,11 @@ pub(super) fn table_settings(spantap: &config::Spantap) -> connection::Settings 
     }
 }
 
-/// Makes the header fields that the configuration lists known to the parsers of this process.
-pub(super) fn install_captured_headers(from: &config::Instrumentation) {
+/// Makes known to the parsers of this process which header fields they tell, and what they hide of URLs.
+pub(super) fn install(from: &config::Instrumentation) {
+    if let Some(keys) = &from.sensitive_query_parameters {
+        redact::install_sensitive_query_keys(keys.iter().cloned());
+    }
     let mut headers = CapturedHeaders::default();
     for (role, lists) in [(Role::Client, &from.http_client), (Role::Server, &from.http_server)] {
         for (head, names) in [(Head::Request, &lists.request), (Head::Response, &lists.response)] {
