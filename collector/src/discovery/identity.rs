@@ -20,7 +20,7 @@ use spantap_protocols::{Attributes, Value, semconv::key};
 
 pub(super) use self::language::Languages;
 use self::script::Started;
-use super::procfs;
+use super::{files::Files, procfs};
 
 /// The name of a service and what else its resource says.
 pub(super) struct Identity {
@@ -45,7 +45,7 @@ pub(super) struct Facts {
 
 impl Facts {
     /// The executable last: while it can be read, what was read before it was whole.
-    pub(super) fn of(tgid: Tgid) -> Self {
+    pub(super) fn of(tgid: Tgid, files: &Files) -> Self {
         let [name, resource, main] =
             procfs::environment(tgid, ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "SYSTEMD_EXEC_PID"]);
         Self {
@@ -55,18 +55,24 @@ impl Facts {
             groups: procfs::control_groups(tgid),
             arguments: procfs::arguments(tgid),
             folder: procfs::folder(tgid),
-            called: procfs::other_name(tgid).map(CompactString::from),
+            called: files.read(move || procfs::other_name(tgid)).flatten().map(CompactString::from),
             executable: procfs::executable(tgid),
         }
     }
 
     /// Who that is; `comm` names a process that is gone.
-    pub(super) fn identify(self, tgid: Tgid, comm: &[u8], languages: &mut Languages) -> Identity {
+    pub(super) fn identify(
+        self,
+        tgid: Tgid,
+        comm: &[u8],
+        languages: &mut Languages,
+        files: &Files,
+    ) -> Identity {
         let path = self.executable.as_deref();
         let executable = path
             .and_then(|path| path.file_name()?.to_str())
             .map_or_else(|| procfs::comm_text(comm), str::to_owned);
-        let language = path.and_then(|path| languages.of(tgid, path));
+        let language = path.and_then(|path| languages.of(tgid, path, files));
         let mut attributes = Attributes::new();
         for (name, value) in self.resource.as_deref().into_iter().flat_map(resource_attributes) {
             attributes.set(spantap_protocols::Key::Owned(name), Value::Text(value));
@@ -78,7 +84,7 @@ impl Facts {
         let name = said
             .or_else(|| named.as_ref().and_then(Value::as_str).map(CompactString::from))
             .or_else(|| self.unit(tgid).map(CompactString::from))
-            .or_else(|| self.script(tgid, language?.name).map(CompactString::from))
+            .or_else(|| self.script(tgid, language?.name, files).map(CompactString::from))
             .or_else(|| self.called.clone())
             .unwrap_or_else(|| executable.to_compact_string());
         attributes.set(key::SERVICE_NAME, Value::Text(name.clone()));
@@ -106,8 +112,11 @@ impl Facts {
         self.groups.iter().filter(|_| is_main).find_map(|group| unit::of(group))
     }
 
-    fn script(&self, tgid: Tgid, language: &str) -> Option<String> {
-        let read = |path: &Path| procfs::read_inside(tgid, path);
+    fn script(&self, tgid: Tgid, language: &str, files: &Files) -> Option<String> {
+        let read = |path: &Path| {
+            let path = path.to_owned();
+            files.read(move || procfs::read_inside(tgid, &path)).flatten()
+        };
         let folder = self.folder.as_deref();
         script::name(language, &Started { arguments: &self.arguments, folder, read: &read })
     }

@@ -1,6 +1,7 @@
 //! Who runs on this node: processes, their names, and the TLS libraries that they map.
 
 pub mod executable;
+mod files;
 mod identity;
 pub mod instrumented;
 pub mod machine_code;

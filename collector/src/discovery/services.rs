@@ -8,6 +8,7 @@ use spantap_ebpf_common::event::Tgid;
 use spantap_protocols::{Attributes, Value, semconv::key};
 
 use super::{
+    files::Files,
     identity::{Facts, Identity, Languages},
     procfs,
 };
@@ -23,6 +24,7 @@ pub struct Services {
     by_rule: HashMap<(u32, usize), Arc<Service>, foldhash::fast::RandomState>,
     by_identity: HashMap<CompactString, Arc<Service>, foldhash::fast::RandomState>,
     languages: Languages,
+    files: Files,
     /// Processes of each service, by its number.
     processes: HashMap<u32, u32, foldhash::fast::RandomState>,
     /// Services whose last process has ended, since they were last asked for.
@@ -41,6 +43,7 @@ impl Services {
             by_rule: HashMap::default(),
             by_identity: HashMap::default(),
             languages: Languages::default(),
+            files: Files::default(),
             processes: HashMap::default(),
             ended: Vec::new(),
             common,
@@ -51,7 +54,7 @@ impl Services {
     /// The service of a process, read from /proc at first sight. `comm` names it if it is already gone.
     pub fn of(&mut self, tgid: Tgid, comm: &[u8]) -> &Arc<Service> {
         if !self.by_process.contains_key(&tgid) {
-            let service = self.identify(tgid, Facts::of(tgid), comm);
+            let service = self.identify(tgid, Facts::of(tgid, &self.files), comm);
             self.remember(tgid, service);
         }
         &self.by_process[&tgid]
@@ -63,7 +66,7 @@ impl Services {
         if self.by_process.contains_key(&tgid) {
             return;
         }
-        let facts = Facts::of(tgid);
+        let facts = Facts::of(tgid, &self.files);
         if facts.executable.is_none()
             && parent != Tgid(0)
             && procfs::comm(parent).is_some_and(|name| name == procfs::comm_text(comm))
@@ -175,7 +178,7 @@ impl Services {
     }
 
     fn identify(&mut self, tgid: Tgid, facts: Facts, comm: &[u8]) -> Arc<Service> {
-        let Identity { name, attributes } = facts.identify(tgid, comm, &mut self.languages);
+        let Identity { name, attributes } = facts.identify(tgid, comm, &mut self.languages, &self.files);
         self.intern(name, attributes)
     }
 

@@ -11,6 +11,8 @@ use object::{
 };
 use spantap_ebpf_common::event::Tgid;
 
+use crate::discovery::files::Files;
+
 /// A language, and the name of what executes it where the conventions have one (`process.runtime.name`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Language {
@@ -49,18 +51,27 @@ const FILES_MAX: usize = 4_096;
 
 impl Languages {
     /// That of a process whose executable is at `path`.
-    pub(super) fn of(&mut self, tgid: Tgid, path: &Path) -> Option<Language> {
+    pub(super) fn of(&mut self, tgid: Tgid, path: &Path, files: &Files) -> Option<Language> {
         let name = path.file_name()?.to_str()?;
         if let Some(language) = interpreter(name) {
             return Some(language);
         }
         // Through the process, since its path may be one of another mount namespace.
-        let file = File::open(format!("/proc/{}/exe", tgid.0)).ok()?;
-        let identity = file.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok()?;
+        let opened = files.read(move || {
+            let file = File::open(format!("/proc/{}/exe", tgid.0)).ok()?;
+            let metadata = file.metadata().ok()?;
+            Some((file, (metadata.dev(), metadata.ino())))
+        });
+        let (file, identity) = opened.flatten()?;
+        if let Some(known) = self.by_file.get(&identity) {
+            return *known;
+        }
+        let found = files.read(move || compiled(file))?;
         if self.by_file.len() >= FILES_MAX {
             self.by_file.clear();
         }
-        *self.by_file.entry(identity).or_insert_with(|| compiled(file))
+        self.by_file.insert(identity, found);
+        found
     }
 }
 
@@ -124,12 +135,12 @@ mod tests {
     fn this_is_rust() {
         let own = Tgid(std::process::id());
         let path = std::env::current_exe().unwrap();
-        let mut languages = Languages::default();
+        let (mut languages, files) = (Languages::default(), Files::default());
         for _ in 0..2 {
-            assert_eq!(languages.of(own, &path).map(|language| language.name), Some("rust"));
+            assert_eq!(languages.of(own, &path, &files).map(|language| language.name), Some("rust"));
         }
-        assert_eq!(languages.of(Tgid(u32::MAX), Path::new("/gone")), None);
-        assert_eq!(languages.of(Tgid(u32::MAX), Path::new("/gone/node")).unwrap().name, "nodejs");
+        assert_eq!(languages.of(Tgid(u32::MAX), Path::new("/gone"), &files), None);
+        assert_eq!(languages.of(Tgid(u32::MAX), Path::new("/gone/node"), &files).unwrap().name, "nodejs");
     }
 
     #[test]
