@@ -81,8 +81,16 @@ fn only_kernel_names_aya(source: &Source) -> Findings {
 /// Allowed: `app` and `main` start what runs, exporters their senders, `kernel/source.rs` the reader of the ring
 /// buffer, `kernel/uprobe_multi.rs` those that detach at once, `demo` the workload, which stands for programs of others.
 fn only_the_edges_spawn(source: &Source) -> Findings {
-    let edges = ["app", "main.rs", "demo", "export/", "kernel/source.rs", "kernel/uprobe_multi.rs"]
-        .map(|e| format!("collector/src/{e}"));
+    let edges = [
+        "app",
+        "main.rs",
+        "demo",
+        "discovery/files.rs",
+        "export/",
+        "kernel/source.rs",
+        "kernel/uprobe_multi.rs",
+    ]
+    .map(|edge| format!("collector/src/{edge}"));
     if !source.path.starts_with("collector/src/") || edges.iter().any(|edge| source.path.starts_with(edge)) {
         return Vec::new();
     }
