@@ -8,8 +8,8 @@ use aya_ebpf::helpers::generated as helpers;
 use spantap_ebpf_common::{
     Counter,
     limits::{
-        COPY_BYTES_MAX, END_BYTES, IOVECS_FEW as FEW, IOVECS_MAX as MANY, MESSAGE_BUFFERS_MAX, MMSGHDR_BYTES,
-        MMSGHDR_LEN_AT,
+        COPY_BYTES_ALL, COPY_BYTES_MAX, END_BYTES, IOVECS_FEW as FEW, IOVECS_MAX as MANY,
+        MESSAGE_BUFFERS_MAX, MMSGHDR_BYTES, MMSGHDR_LEN_AT,
     },
     record,
 };
@@ -95,6 +95,11 @@ impl Vector {
 }
 
 const ROOM_OF_END: usize = END_BYTES as usize;
+/// Bytes in a record at most.
+const PIECE: usize = COPY_BYTES_MAX as usize;
+const MOST: u64 = COPY_BYTES_MAX as u64;
+/// The pieces of all that is ever copied of a call, and its end.
+const RECORDS_MAX: u32 = COPY_BYTES_ALL / COPY_BYTES_MAX + 1;
 
 /// A data record with room for `N` bytes of payload.
 #[repr(C)]
@@ -103,19 +108,53 @@ struct WithPayload<const N: usize> {
     payload: [u8; N],
 }
 
-/// A data record with what is wanted of the bytes at `source`; one more for the end of a call that is longer than is ever
-/// copied. `data.captured` and the length are set here.
+/// Data records with what is wanted of the bytes at `source`: nearly always one. Of a call of which as much is wanted as
+/// fits into one, and that moved more, its end is another one; and what lies in one buffer becomes as many as are wanted.
+/// `data.captured` and the length are set here.
 #[inline(always)]
 pub fn report(data: &mut record::Data, source: Source) -> Result<(), Counter> {
     let Some(wanted) = verdict::wanted(data) else { return Ok(()) };
-    let is_cut = wanted == COPY_BYTES_MAX as u64 && data.size > COPY_BYTES_MAX;
-    if !is_cut || matches!(source.place, Place::Unknown) {
-        return beginning(data, source, wanted);
+    if wanted < MOST || data.size as u64 <= MOST {
+        return one(data, source, wanted);
     }
-    let left = (data.size - COPY_BYTES_MAX) as u64;
-    let end = smaller(left, END_BYTES as u64);
+    match source.place {
+        Place::Unknown => one(data, source, wanted),
+        Place::Buffer => in_pieces(data, source.at.address, wanted),
+        Place::Vector => with_end(data, source),
+    }
+}
+
+/// A buffer's beginning in pieces; then its end, behind what is left out, which counts as part of the piece before it.
+#[inline(always)]
+fn in_pieces(data: &mut record::Data, address: u64, wanted: u64) -> Result<(), Counter> {
+    let zero = read::zero();
+    let total = data.size as u64;
+    let end = smaller(total - wanted, END_BYTES as u64);
+    let mut done = zero;
+    for _ in 0..RECORDS_MAX {
+        if done >= total {
+            break;
+        }
+        let is_end = done >= wanted;
+        let n = if is_end { end } else { smaller(wanted - done, MOST) };
+        let size = if !is_end && done + n >= wanted { total - end - done } else { n };
+        data.size = size as u32;
+        if let Err(counter) = from_buffer::<PIECE>(data, address + done, n) {
+            counters::add(Counter::RingFullBytes, total - done - size);
+            return Err(counter);
+        }
+        done = (done + size) ^ zero;
+        data.position += size;
+    }
+    Ok(())
+}
+
+/// A vector's beginning and its end.
+#[inline(always)]
+fn with_end(data: &mut record::Data, source: Source) -> Result<(), Counter> {
+    let end = smaller(data.size as u64 - MOST, END_BYTES as u64);
     data.size -= end as u32;
-    if let Err(counter) = beginning(data, source, wanted) {
+    if let Err(counter) = one(data, source, MOST) {
         counters::add(Counter::RingFullBytes, end);
         return Err(counter);
     }
@@ -123,14 +162,12 @@ pub fn report(data: &mut record::Data, source: Source) -> Result<(), Counter> {
     let mut vector = source.at;
     vector.skip += data.size as u64;
     data.size = end as u32;
-    match source.place {
-        Place::Vector => from_vector::<ROOM_OF_END, { 2 * ROOM_OF_END }, MANY>(data, vector, end),
-        _ => from_buffer::<ROOM_OF_END>(data, vector.address + vector.skip, end),
-    }
+    from_vector::<ROOM_OF_END, { 2 * ROOM_OF_END }, MANY>(data, vector, end)
 }
 
+/// One record.
 #[inline(always)]
-fn beginning(data: &record::Data, source: Source, wanted: u64) -> Result<(), Counter> {
+fn one(data: &record::Data, source: Source, wanted: u64) -> Result<(), Counter> {
     let Source { place, at: vector } = source;
     match place {
         _ if wanted == 0 => without(data),

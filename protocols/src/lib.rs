@@ -25,7 +25,9 @@ pub mod trace_context;
 mod trace_tests;
 
 pub use exchange::{Attributes, Exchange, Key, Outcome, Value};
-pub use protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff};
+pub use protocol::{
+    Appetite, BootNanos, Direction, Gap, OpenContext, Parser, Protocol, Role, Segment, Sniff,
+};
 
 /// Every protocol spantap understands, in the order in which detection asks them.
 pub const ALL: &[&dyn Protocol] = &[&http1::Http1, &http2::Http2, &redis::Redis, &postgresql::Postgresql];

@@ -115,12 +115,22 @@ pub trait Protocol: Sync {
     /// A parser for one connection.
     fn open(&self, context: OpenContext) -> Box<dyn Parser>;
 
-    /// True if bytes that are not copied cost more than the message they were in, because others cannot be read without it
-    /// (HPACK), or stand behind it in the same call and are many (pipelines, rows): more is then copied of each call as
-    /// soon as the protocol is recognised.
-    fn is_cumulative(&self) -> bool {
-        false
+    /// How much of each call is wanted as soon as the protocol is recognised.
+    fn appetite(&self) -> Appetite {
+        Appetite::Usual
     }
+}
+
+/// How much of each system call a protocol wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appetite {
+    /// A head: bodies are skipped by their lengths.
+    Usual,
+    /// Several messages: they stand behind one another in a call (pipelines, rows).
+    More,
+    /// All there is: of what is not copied not even the next message's place is known, and others cannot be read without it
+    /// (frames of HTTP/2, HPACK's table).
+    All,
 }
 
 /// The state machine of one connection. Never blocks, reads no clock, never panics, holds bounded memory.

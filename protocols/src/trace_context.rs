@@ -66,11 +66,11 @@ impl<'a> TraceHeaders<'a> {
             return Some(decision_only(state != b"0"));
         }
         let mut parts = self.b3?.split(|byte| *byte == b'-');
-        b3(parts.next()?, parts.next()?, parts.next().map(|state| matches!(state, b"1" | b"d")))
+        b3(parts.next()?, parts.next()?, parts.next().and_then(decision))
     }
 
     fn b3_multiple(&self) -> Option<TraceContext> {
-        let decision = self.b3_sampled.map(|sampled| matches!(sampled, b"1" | b"true"));
+        let decision = self.b3_sampled.and_then(decision);
         // "Debug implies an accept decision."
         let decision = if self.b3_flags == Some(b"1") { Some(true) } else { decision };
         match (self.b3_trace_id, self.b3_span_id) {
@@ -114,6 +114,15 @@ fn tracestate(headers: &[&[u8]]) -> CompactString {
         state.push_str(member);
     }
     state
+}
+
+/// A sampling state; what is none is as good as absent.
+fn decision(state: &[u8]) -> Option<bool> {
+    match state {
+        b"1" | b"d" | b"true" => Some(true),
+        b"0" | b"false" => Some(false),
+        _ => None,
+    }
 }
 
 /// > It is also valid to make a sampling decision prior to a trace ID (openzipkin/b3-propagation, "Why is the trace ID
@@ -226,6 +235,7 @@ mod tests {
             (("b3", "d"), Some(true)),
             (("b3", "x"), None),
             (("X-B3-Sampled", "0"), Some(false)),
+            (("X-B3-Sampled", "maybe"), None),
             (("X-B3-Flags", "1"), Some(true)),
             (("X-B3-Flags", "0"), None),
         ] {

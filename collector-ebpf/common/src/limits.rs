@@ -8,7 +8,10 @@ pub const COPY_BYTES_DEFAULT: u32 = 4 * 1024;
 pub const BEGINNING_BYTES: u64 = 64 * 1024;
 /// Likewise.
 pub const BEGINNING_FACTOR: u32 = 4;
-/// Of a call of which [`COPY_BYTES_MAX`] are copied and that moved more, its end is copied too: trailers stand there.
+/// Bytes copied of one call of a stream of which as much as possible is wanted: in records of [`COPY_BYTES_MAX`] each.
+pub const COPY_BYTES_ALL: u32 = 64 * 1024;
+/// Of a call that moved more than is copied of it, and of which [`COPY_BYTES_MAX`] or more are, the end is copied too:
+/// trailers stand there.
 pub const END_BYTES: u32 = 1024;
 /// Buffers of one vectored call that are looked at; what the others moved is a gap.
 pub const IOVECS_MAX: u32 = 128;

@@ -11,8 +11,11 @@
 
 mod detecting;
 
-use spantap_ebpf_common::event::{Close, Data, Flow, Layer, Opener, StreamId, Tgid};
-use spantap_protocols::BootNanos;
+use spantap_ebpf_common::{
+    event::{Close, Data, Flow, Layer, Opener, StreamId, Tgid},
+    limits::{COPY_BYTES_ALL, COPY_BYTES_MAX},
+};
+use spantap_protocols::{Appetite, BootNanos};
 
 use super::{
     detect::{self, Detector},
@@ -224,9 +227,12 @@ impl Stream {
         let was_cut = chunk.missing > 0 && !chunk.bytes.is_empty();
         let too_little = self.after_parsing(chunk.times.last, shared) && was_cut;
         let State::Parsing(driver) = &self.state else { return };
-        if too_little || driver.protocol.is_cumulative() {
-            self.asked.copy_more(self.id, &mut shared.verdicts);
-        }
+        let bytes = match driver.protocol.appetite() {
+            Appetite::All => COPY_BYTES_ALL,
+            Appetite::Usual if !too_little => 0,
+            Appetite::More | Appetite::Usual => COPY_BYTES_MAX,
+        };
+        self.asked.copy(self.id, bytes, &mut shared.verdicts);
         let away = driver.skippable(flow);
         if let Some(here) = self.lanes.of(flow).passed() {
             self.asked.skip(self.id, flow, here, away, &mut shared.verdicts);

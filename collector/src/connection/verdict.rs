@@ -7,7 +7,6 @@
 use spantap_ebpf_common::{
     Verdict,
     event::{Flow, StreamId},
-    limits::COPY_BYTES_MAX,
 };
 use spantap_protocols::BootNanos;
 
@@ -64,10 +63,10 @@ impl Asked {
         }
     }
 
-    /// What was copied of a call was too little for the parser.
-    pub(super) fn copy_more(&mut self, stream: StreamId, verdicts: &mut Verdicts) {
-        if self.verdict.copy_bytes < COPY_BYTES_MAX {
-            self.verdict.copy_bytes = COPY_BYTES_MAX;
+    /// So many bytes of each call are wanted, at least.
+    pub(super) fn copy(&mut self, stream: StreamId, bytes: u32, verdicts: &mut Verdicts) {
+        if self.verdict.copy_bytes < bytes {
+            self.verdict.copy_bytes = bytes;
             self.tell(stream, verdicts);
         }
     }

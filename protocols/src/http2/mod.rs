@@ -19,7 +19,7 @@ mod tests;
 pub use hpack::plain::{PlainDecoder, PlainField};
 
 use crate::exchange::Exchange;
-use crate::protocol::{Direction, OpenContext, Parser, Protocol, Sniff};
+use crate::protocol::{Appetite, Direction, OpenContext, Parser, Protocol, Sniff};
 
 /// HTTP/2; the row in [`crate::ALL`].
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +43,8 @@ impl Protocol for Http2 {
         Box::new(parser::Http2Parser::new(context))
     }
 
-    fn is_cumulative(&self) -> bool {
-        true
+    fn appetite(&self) -> Appetite {
+        Appetite::All
     }
 }
 

@@ -14,7 +14,7 @@ mod tests;
 mod wire;
 
 use self::plausible::{Verdict, judge};
-use crate::protocol::{Direction, OpenContext, Parser, Protocol, Sniff};
+use crate::protocol::{Appetite, Direction, OpenContext, Parser, Protocol, Sniff};
 
 /// PostgreSQL; the row in [`crate::ALL`].
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +42,8 @@ impl Protocol for Postgresql {
         Box::new(parser::PostgresqlParser::new(context))
     }
 
-    fn is_cumulative(&self) -> bool {
-        true
+    fn appetite(&self) -> Appetite {
+        Appetite::More
     }
 }
 

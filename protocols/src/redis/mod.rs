@@ -15,7 +15,7 @@ mod text;
 mod walk;
 mod wire;
 
-use crate::protocol::{Direction, OpenContext, Parser, Protocol, Sniff};
+use crate::protocol::{Appetite, Direction, OpenContext, Parser, Protocol, Sniff};
 
 /// Redis; the row in [`crate::ALL`].
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +34,8 @@ impl Protocol for Redis {
         Box::new(parser::RedisParser::new(context))
     }
 
-    fn is_cumulative(&self) -> bool {
-        true
+    fn appetite(&self) -> Appetite {
+        Appetite::More
     }
 }
 
