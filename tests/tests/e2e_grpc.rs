@@ -133,18 +133,32 @@ fn a_status_behind_a_long_answer_is_right_or_said_to_be_unknown() {
             Program::run("client", &mut script(&python, "grpc_sequence.py", "grpc-client", &arguments));
         let truth = said(&client.success("the client").stdout);
         assert_eq!(truth.values().sum::<usize>(), calls, "{truth:?}");
-        agent.wait_for(calls, |span| span.is("grpc-server", Kind::Server));
-        agent.wait_for(calls, |span| span.is("grpc-client", Kind::Client));
+        // Calls whose heads were hidden are counted, and no spans.
+        let wanted = if all_known { calls } else { 1 };
+        agent.wait_for(wanted, |span| span.is("grpc-server", Kind::Server));
+        agent.wait_for(wanted, |span| span.is("grpc-client", Kind::Client));
         let finished = agent.finish();
         for (service, kind) in [("grpc-server", Kind::Server), ("grpc-client", Kind::Client)] {
             let mut spans = spans_of(&finished, service, kind);
-            assert_eq!(spans.len(), calls, "{service}");
+            assert!(
+                spans.len() == calls || (!all_known && spans.len() < calls),
+                "{service}: {}",
+                spans.len()
+            );
             spans.sort_by_key(|span| span.start_unix_ns);
             for (number, span) in spans.iter().enumerate() {
-                let expected = if number % 3 == 2 { "INTERNAL" } else { "OK" };
+                let expected = match number % 3 {
+                    _ if spans.len() < calls => ["INTERNAL", "OK"].as_slice(),
+                    2 => &["INTERNAL"],
+                    _ => &["OK"],
+                };
                 let status = span.get("rpc.response.status_code");
                 let unknown = span.get("spantap.response.status_unknown") == "true";
-                assert_ne!(status.is_empty(), status == expected, "{bytes} bytes, call {number}: {span}");
+                assert_ne!(
+                    status.is_empty(),
+                    expected.contains(&status),
+                    "{bytes} bytes, call {number}: {span}"
+                );
                 assert_eq!(status.is_empty(), unknown, "{bytes} bytes, call {number}: {span}");
                 assert!(!unknown || !all_known, "{bytes} bytes, call {number}: {span}");
             }
