@@ -26,6 +26,9 @@
 //!   nothing more to answer, as long as the client asks for one cycle after the other: the request that follows it *opens
 //!   a turn* if nothing that is not understood was sent since. For a client that was seen to ask for a second cycle
 //!   before the first was over, that proves nothing, and nothing is paired any more.
+//!   A simple query that a server reads first on a connection that was joined late opens a turn too: it reads when it has
+//!   answered all it has read (but extended ones, until a Sync comes). What is paired in that cycle is held until the next
+//!   one, and dropped if there was an answer more than that.
 //! * *blurred*: in the middle of a response, most often of one with more rows than are copied of a call. Of the cycle one
 //!   statement may survive, if its response had begun and no other was to follow it; its completion is taken from the
 //!   end of the server's bytes if it is there, else its exchange ends with them. It is held until the client asks again: if
@@ -53,7 +56,7 @@ use crate::{
     exchange::Exchange,
     http::{CONNECTION_CLOSED, RESPONSE_TRUNCATED},
     limits,
-    protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Segment},
+    protocol::{BootNanos, Direction, Gap, OpenContext, Parser, Role, Segment},
     sql::Backslash,
 };
 
@@ -74,6 +77,7 @@ pub(super) struct PostgresqlParser {
     response: Response,
     /// See the module.
     blurred: bool,
+    first: First,
     /// What was paired in a blurred cycle, until the next request shows that none was lost.
     held: Option<Box<Exchange>>,
     /// An error has come: the server skips to the end of the cycle.
@@ -99,6 +103,19 @@ pub(super) struct PostgresqlParser {
     handed_over: bool,
     dropped: u64,
     cut_heads: u64,
+}
+
+/// The first cycle of a connection that was joined late, at a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// Nothing was seen yet.
+    Possible,
+    /// It is under way; what is paired in it is held.
+    Taken,
+    /// Its ReadyForQuery has come. What is held is told if the client asks again before the server says anything else.
+    Answered,
+    /// It is over, or there was none.
+    Over,
 }
 
 /// Where one direction is.
@@ -145,6 +162,10 @@ impl PostgresqlParser {
             backslash: Backslash::Unclear,
             response: Response::default(),
             blurred: false,
+            first: match context {
+                OpenContext { role: Role::Server, from_start: false, answered: false, .. } => First::Possible,
+                _ => First::Over,
+            },
             held: None,
             failed: false,
             group_failed: false,
@@ -165,9 +186,8 @@ impl PostgresqlParser {
 
     fn emit(&mut self, pending: &mut Pending, ending: Ending<'_>, end: BootNanos, out: &mut Vec<Exchange>) {
         let response = std::mem::take(&mut self.response);
-        out.push(exchange::finish(self.context, self.database.as_ref(), pending, response, ending, end));
-        self.failures = 0;
-        self.strays = 0;
+        let exchange = exchange::finish(self.context, self.database.as_ref(), pending, response, ending, end);
+        self.tell(exchange, out);
     }
 
     /// Finishes the exchange that is being answered; of a simple query its present statement.
@@ -175,8 +195,12 @@ impl PostgresqlParser {
         let Some(pending) = self.queue.first() else { return };
         let response = std::mem::take(&mut self.response);
         let exchange = exchange::finish(self.context, self.database.as_ref(), pending, response, ending, end);
-        if self.blurred {
-            self.held = Some(Box::new(exchange));
+        self.tell(exchange, out);
+    }
+
+    fn tell(&mut self, exchange: Exchange, out: &mut Vec<Exchange>) {
+        if self.blurred || self.first == First::Taken {
+            self.dropped += u64::from(self.held.replace(Box::new(exchange)).is_some());
         } else {
             out.push(exchange);
         }
@@ -201,6 +225,10 @@ impl Parser for PostgresqlParser {
     }
 
     fn on_close(&mut self, at: BootNanos, out: &mut Vec<Exchange>) {
+        if self.first == First::Taken {
+            self.distrust_first();
+        }
+        self.first = First::Over;
         if self.blurred {
             self.end_blur(self.responses_latest, out);
         }

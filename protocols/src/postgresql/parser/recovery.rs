@@ -1,6 +1,6 @@
 //! What remains certain after a gap, or after something that cannot be.
 
-use super::{Ending, Owed, PostgresqlParser, Reading, Response, What};
+use super::{Ending, First, Owed, PostgresqlParser, Reading, Response, What};
 use crate::{
     exchange::Exchange,
     protocol::{BootNanos, Gap},
@@ -33,6 +33,7 @@ impl PostgresqlParser {
             self.end_blur(self.responses_latest, out);
         }
         self.dropped += u64::from(self.held.take().is_some());
+        self.first = First::Over;
         self.requests = Reading::Seek;
         self.transaction = None;
         self.requests_unclear = Some(at);
@@ -69,6 +70,7 @@ impl PostgresqlParser {
 
     /// Messages of the server were not seen.
     pub(super) fn lose_responses(&mut self, at: BootNanos) {
+        self.distrust_first();
         self.seek_responses();
         self.responses_latest = at;
         self.ready_at = None;
@@ -147,6 +149,14 @@ impl PostgresqlParser {
         self.response = Response::default();
     }
 
+    /// What was paired in the first cycle may have answered another one.
+    pub(super) fn distrust_first(&mut self) {
+        if self.first != First::Over {
+            self.first = First::Over;
+            self.dropped += u64::from(self.held.take().is_some());
+        }
+    }
+
     /// Something came that was not owed: what was believed is wrong, or this is not PostgreSQL.
     pub(super) fn confuse(&mut self) {
         self.failures = self.failures.saturating_add(1);
@@ -155,6 +165,7 @@ impl PostgresqlParser {
 
     /// Nothing of what is under way can be paired; a turn must open.
     fn give_up_pairing(&mut self) {
+        self.distrust_first();
         self.dropped += self.queue.clear() as u64;
         self.queue.push(Owed::Unknown);
         self.transaction = None;
@@ -174,13 +185,24 @@ impl PostgresqlParser {
                 self.responses = Reading::Header;
             }
         }
-        if !self.blurred {
+        match self.first {
+            First::Answered => self.first = First::Over,
+            // A second cycle before the first is over.
+            First::Taken if self.queue.cycles() > 0 => self.distrust_first(),
+            _ => {}
+        }
+        if !self.blurred && self.first == First::Over {
             out.extend(self.held.take().map(|held| *held));
         }
         if !self.queue.has_unknown() {
             return true;
         }
-        if self.opens_turn(first_at) {
+        let is_first = self.first == First::Possible;
+        if is_first {
+            self.first = First::Taken;
+            self.responses = Reading::Header;
+        }
+        if is_first || self.opens_turn(first_at) {
             self.queue.clear();
             self.end_cycle();
             self.assumed = true;

@@ -10,7 +10,7 @@ use super::{
         queue::{CopySent, Parsed, Query},
         wire::{self, HEADER_BYTES, Header, NoHeader, Startup},
     },
-    Group, Owed, Pending, PostgresqlParser, Reading, Text, What,
+    First, Group, Owed, Pending, PostgresqlParser, Reading, Text, What,
 };
 use crate::{
     exchange::Exchange,
@@ -71,6 +71,7 @@ impl PostgresqlParser {
             Reading::Seek => {
                 if judge(bytes, Direction::ToServer) != Verdict::Plausible {
                     self.strays += 1;
+                    self.first = First::Over;
                     self.requests_unclear = Some(segment.last_at);
                     return bytes.len();
                 }
@@ -163,6 +164,9 @@ impl PostgresqlParser {
 
     /// Takes a message; true if what follows of it belongs to the newest exchange.
     fn on_request(&mut self, request: &Request<'_>, out: &mut Vec<Exchange>) -> bool {
+        if self.first == First::Possible && request.header.kind != b'Q' {
+            self.first = First::Over;
+        }
         match request.header.kind {
             b'Q' => self.on_query(request, out),
             b'P' => self.on_parse(request, out),

@@ -7,7 +7,7 @@ use super::{
         queue::CopySent,
         wire::{self, HEADER_BYTES, Header, NoHeader},
     },
-    Ending, Group, Owed, Pending, PostgresqlParser, Reading, Response, Text, What,
+    Ending, First, Group, Owed, Pending, PostgresqlParser, Reading, Response, Text, What,
 };
 use crate::{
     exchange::Exchange,
@@ -38,6 +38,9 @@ fn needed(Header { kind, length }: Header) -> usize {
 impl PostgresqlParser {
     pub(super) fn on_response_bytes(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
         let bytes = segment.bytes;
+        if self.first == First::Possible {
+            self.first = First::Over;
+        }
         match self.responses {
             Reading::Opaque => return bytes.len(),
             Reading::Skip { left, owned } => {
@@ -182,6 +185,9 @@ impl PostgresqlParser {
                 self.backslash = backslash;
             }
             return Step::Take;
+        }
+        if self.first == First::Answered {
+            return Step::Confused;
         }
         if kind == b'W' {
             // Replication, whatever led to it.
@@ -423,6 +429,9 @@ impl PostgresqlParser {
             }
         }
         self.end_cycle();
+        if self.first == First::Taken {
+            self.first = First::Answered;
+        }
         self.transaction = body.first().copied();
         self.ready_at = Some(at);
         self.strays = 0;

@@ -114,3 +114,19 @@ fn a_connection_that_ends_fails_what_is_open() {
     driver.close(BootNanos(21));
     assert_eq!(told(&driver.exchanges), ["SELECT t 10-21 response_truncated"]);
 }
+
+/// What a server reads first finds nothing in flight. If it answers more than that, something was.
+#[test]
+fn the_first_statement_of_an_old_connection_is_told_once_the_next_one_comes() {
+    let answer = |n: u8| [columns(), row(), complete("SELECT 1"), ready()].concat().repeat(n.into());
+    for (response, expected) in [(answer(1), &["SELECT t 10-20", "SELECT u 40-50"][..]), (answer(2), &[])] {
+        let mut driver = Driver::new(&Postgresql, OpenContext { from_start: false, ..CONTEXT });
+        feed(&mut driver, ToServer, 10, &query("SELECT a FROM t"));
+        feed(&mut driver, ToClient, 20, &response);
+        assert_eq!(told(&driver.exchanges), [""; 0]);
+        feed(&mut driver, ToServer, 40, &query("SELECT b FROM u"));
+        feed(&mut driver, ToClient, 50, &answer(1));
+        assert_eq!(told(&driver.exchanges), expected);
+        assert_eq!(driver.parser().dropped() > 0, expected.is_empty());
+    }
+}
