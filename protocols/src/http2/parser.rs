@@ -4,7 +4,8 @@
 //! skipped by its length, copied or not. A direction that loses its way (a gap beyond the end of a payload, a header that
 //! can be none) seeks the next frame, see `resync.rs`. What is lost with it:
 //!
-//! * Of HPACK's table everything: how many entries were inserted is unknown. Later ones are known again.
+//! * Of HPACK's table everything: how many entries were inserted is unknown. Later ones are known again. Where it can be
+//!   proved that no header block was lost, nothing (`loss.rs`).
 //! * Requests whose HEADERS were not seen give no exchange; their responses are counted as dropped.
 //! * Of streams that were open it is *doubtful* whether they still are ([`Stream::response_losses`] tells since when).
 //!   One whose response's head comes later, or more of its DATA, is not doubtful any more: numbers are not used twice.
@@ -20,8 +21,10 @@
 //! other; the client never asked for it, and has none.
 
 mod blocks;
+mod loss;
 mod resync;
 
+use self::loss::Proof;
 use super::{
     fields::Field,
     frame::{self, FrameHeader, HEADER_BYTES, PREFACE},
@@ -55,6 +58,8 @@ pub(super) struct Http2Parser {
     has_others: bool,
     /// Every request up to there was seen, or one that came after those that were not.
     requests_known: bool,
+    /// All there were since the connection's start were seen.
+    all_requests: bool,
     /// Streams that were reset of late: what still comes of them is no surprise.
     resets: [u32; RESETS],
     swept_at: BootNanos,
@@ -68,6 +73,8 @@ pub(super) struct Http2Parser {
 struct Half {
     reading: Reading,
     decoder: Decoder<Field>,
+    /// Bytes were lost; what would prove that the decoder's table is whole all the same.
+    proof: Option<Proof>,
     /// How often bytes were lost of which it is not known what they were.
     losses: u32,
 }
@@ -94,7 +101,7 @@ enum Reading {
 impl Http2Parser {
     pub(super) fn new(context: OpenContext) -> Self {
         let reading = if context.from_start { Reading::Preface } else { Reading::Seek };
-        let half = || Half { reading, decoder: Decoder::new(), losses: 0 };
+        let half = || Half { reading, decoder: Decoder::new(), proof: None, losses: 0 };
         Self {
             context,
             requests: half(),
@@ -106,6 +113,7 @@ impl Http2Parser {
             has_calls: false,
             has_others: false,
             requests_known: context.from_start,
+            all_requests: context.from_start,
             resets: [0; RESETS],
             swept_at: BootNanos(0),
             failures: 0,
@@ -343,29 +351,6 @@ impl Http2Parser {
             .is_some_and(|stream| stream.response_losses != losses && stream.stage != Stage::Answered)
     }
 
-    /// A direction lost its way in a segment: nothing of it can be read.
-    fn lose(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> usize {
-        self.lose_way(segment.direction, out);
-        segment.bytes.len()
-    }
-
-    /// See the module.
-    fn lose_way(&mut self, direction: Direction, out: &mut Vec<Exchange>) {
-        let half = self.half(direction);
-        half.reading = Reading::Seek;
-        half.decoder.forget();
-        half.losses = half.losses.wrapping_add(1);
-        self.streams.each(|stream| stream.lose_body(direction));
-        if direction == Direction::ToClient {
-            self.tell_cancelled(false, out);
-        } else {
-            self.requests_known = false;
-            for stream in self.streams.take(|stream| stream.stage == Stage::Answered) {
-                self.tell(stream, Ending::Complete, out);
-            }
-        }
-    }
-
     /// Tells of responses that began, and whose end was probably lost, since nothing comes any more.
     fn sweep(&mut self, now: BootNanos, out: &mut Vec<Exchange>) {
         let losses = self.responses.losses;
@@ -415,9 +400,9 @@ impl Parser for Http2Parser {
             Reading::Inside { stream, left, ends } => {
                 // All of this payload has passed, and something behind it.
                 self.pass(gap.direction, stream, left, ends, (left, gap.first_at, gap.last_at), out);
-                self.lose_way(gap.direction, out);
+                self.lose_bytes(gap.direction, out);
             }
-            Reading::Preface | Reading::Frame | Reading::Seek => self.lose_way(gap.direction, out),
+            Reading::Preface | Reading::Frame | Reading::Seek => self.lose_bytes(gap.direction, out),
         }
     }
 

@@ -51,6 +51,10 @@ impl Streams {
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.0.iter().map(|stream| &**stream)
+    }
+
     pub(super) fn each(&mut self, change: impl Fn(&mut Stream)) {
         self.0.iter_mut().for_each(|stream| change(stream));
     }

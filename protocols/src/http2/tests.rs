@@ -1,5 +1,7 @@
 //! Whole conversations, fed through the parser: what recorded ones do not show.
 
+mod loss;
+
 use super::{Http2, frame::PREFACE};
 use crate::{
     exchange::{Exchange, Outcome, Value},

@@ -92,8 +92,7 @@ impl Http2Parser {
             self.half(segment.direction).decoder.forget();
             return self.skip(segment, header, out);
         };
-        let half = self.half(segment.direction);
-        let mut fields = Fields::decode(&mut half.decoder, &block);
+        let mut fields = self.decode(segment.direction, header, &block);
         if whole && fields.end != End::Whole {
             self.failures = self.failures.saturating_add(1);
         }
